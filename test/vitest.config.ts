@@ -1,0 +1,51 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/**
+ * Four projects, cheapest first:
+ * - `unit`: pure code and single processes, no cluster
+ * - `sim`: the failover protocol simulated
+ * - `clusters`: two real control planes, shared by all files
+ * - `nodes`: beds of their own, with nodes, faults and killed sites; one file at a time
+ */
+export default defineConfig({
+  root,
+  test: {
+    reporters: ["default"],
+    projects: [
+      {
+        root,
+        test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 20_000, sequence: { groupOrder: 0 } },
+      },
+      {
+        root,
+        test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 300_000, sequence: { groupOrder: 1 } },
+      },
+      {
+        root,
+        test: {
+          name: "clusters",
+          include: ["test/clusters/**/*.test.ts"],
+          globalSetup: ["test/clusters/setup.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        root,
+        test: {
+          name: "nodes",
+          include: ["test/nodes/**/*.test.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
+        },
+      },
+    ],
+  },
+});
