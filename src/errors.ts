@@ -23,6 +23,7 @@ export const errorCodes = {
   WitnessUnreachable: "The witness could not be reached. Replication goes on; automatic failover waits for it.",
   FailoverRefused: "The failover was refused. The message names the rule and what to do.",
   ToolMissing: "A program that is needed is not installed. The hint is the line that installs it.",
+  ProgramFailed: "A program that was started ended or did not become ready. The message ends with its last words.",
   NeedsRoot: "This needs root (network namespaces, cgroups). Run as root or choose the variant without.",
   NotFound: "The thing that was named does not exist.",
   Timeout: "It took longer than its limit.",

@@ -1,0 +1,2 @@
+/** Receives one line about what is being done. */
+export type LogFn = (line: string) => void;
