@@ -6,6 +6,7 @@ import { access, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LifeboatError } from "../../src/errors.ts";
 import { run } from "./command.ts";
+import { cacheHome } from "./home.ts";
 import { addressOf, hostLink, hostNumber, interfaceLines, plugLines, portLines } from "./network.ts";
 import { findProcesses, isWrapper, startProcess, waitUntil } from "./processes.ts";
 import type { BedProcess } from "./processes.ts";
@@ -66,16 +67,30 @@ function joinCgroups(dirs: readonly string[], argv: readonly string[]): string[]
   return ["sh", "-c", `${script}; exec "$@"`, "sh", ...argv];
 }
 
+/** Folders that are empty and the place's own, like those of another machine. */
+const privateFolders = ["/run", "/var/log", "/var/lib"];
+
 /**
- * The first process of a place. /run is the place's own: sockets and network namespaces of its pods live and die with
- * it. The loop reaps orphans, which is the first process's duty.
+ * The private folders that do not hide what a place's programs need from the machine: the bed's files, the cached
+ * programs, this Node and the checkout.
  */
-const holderScript = `set -e
-mount -t tmpfs -o mode=755 tmpfs /run
+export function privateFoldersBeside(needed: readonly string[]): string[] {
+  return privateFolders.filter((folder) => !needed.some((path) => path.startsWith(`${folder}/`)));
+}
+
+/**
+ * The first process of a place. Sockets, logs and network namespaces of its Pods live and die with it, whatever paths
+ * programs have built in. The loop reaps orphans, which is the first process's duty.
+ */
+function holderScript(bedDir: string): string {
+  const folders = privateFoldersBeside([bedDir, `${cacheHome()}/`, process.execPath, import.meta.dirname]);
+  return `set -e
+for folder in ${folders.join(" ")}; do mount -t tmpfs -o mode=755 tmpfs $folder; done
 mount --make-rshared /
 ip link set lo up
 : > "$0"
 while :; do sleep 1000000 & wait; done`;
+}
 
 const agentHolderScript = `set -e
 ip link set lo up
@@ -102,7 +117,7 @@ export async function hold(
   await rm(flag, { force: true });
   const argv =
     options.within === undefined
-      ? ["unshare", "-n", "-m", "-p", "-f", "--mount-proc", "--", "sh", "-c", holderScript, flag]
+      ? ["unshare", "-n", "-m", "-p", "-f", "--mount-proc", "--", "sh", "-c", holderScript(bedDir), flag]
       : options.within.enter(["unshare", "-n", "--", "sh", "-c", agentHolderScript, flag]);
   const started = startProcess({
     bedDir,

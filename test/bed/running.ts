@@ -1,5 +1,6 @@
 import { LifeboatError } from "../../src/errors.ts";
 import type { Api } from "./api.ts";
+import type { Authority } from "./certificates.ts";
 import { destroyBed } from "./cleanup.ts";
 import { run } from "./command.ts";
 import type { Isolation } from "./options.ts";
@@ -39,6 +40,7 @@ export interface Bed {
 interface Member {
   readonly site: Site;
   readonly api: Api;
+  readonly authority: Authority;
   places: SitePlaces | undefined;
 }
 
@@ -97,7 +99,7 @@ export class RunningBed implements Bed {
   async startSite(name: string): Promise<void> {
     const [places, member] = await Promise.all([makePlaces(this.#context, name), this.#enrol(name)]);
     member.places = places;
-    await startPrograms(this.#context, name, places, member.api);
+    await startPrograms(this.#context, name, places, member.authority, member.api);
   }
 
   /** Takes over a site that another process started. */
@@ -127,6 +129,7 @@ export class RunningBed implements Bed {
     const api = await adminApi(record, name, authority);
     const member: Member = {
       api,
+      authority,
       places: undefined,
       site: siteView(record, name, authority, api, () => {
         if (member.places !== undefined) return member.places;

@@ -16,6 +16,7 @@ import type { Place, SpawnOptions } from "./places.ts";
 import { waitUntil } from "./processes.ts";
 import type { BedProcess } from "./processes.ts";
 import type { BedRecord } from "./record.ts";
+import { startNode, startRuntime } from "./realnode.ts";
 import { createNodes, kwokArgv, nodesReady } from "./simulated.ts";
 
 /** Two cores, two sites and a cold page cache: tens of seconds at worst. */
@@ -150,10 +151,34 @@ export async function credentialsOf(record: BedRecord, name: string): Promise<Au
   });
 }
 
-/** Starts the control plane and simulated nodes of a site in `places` and waits until they work. */
-export async function startPrograms(context: SiteContext, name: string, places: SitePlaces, api: Api): Promise<void> {
-  const { signal } = context;
-  const spec = controlPlaneOf(context.record, name);
+/** Starts the control plane and the nodes of a site in `places` and waits until they work. */
+export async function startPrograms(
+  context: SiteContext,
+  name: string,
+  places: SitePlaces,
+  authority: Authority,
+  api: Api,
+): Promise<void> {
+  const { record, signal } = context;
+  const spec = controlPlaneOf(record, name);
+  if (spec.plan.nodes !== "real") return startControlPlane(spec, places, api, signal);
+  const node = { ...spec, bedId: record.id, server: serverOf(record, name) };
+  // Importing images takes as long as the control plane's start and needs nothing from it.
+  const results = await Promise.allSettled([
+    startControlPlane(spec, places, api, signal),
+    startRuntime(node, authority, places.site, signal),
+  ]);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+  await startNode(node, places.site, api, signal);
+}
+
+async function startControlPlane(
+  spec: ControlPlane,
+  places: SitePlaces,
+  api: Api,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { name } = spec.plan;
   const start = (program: string, argv: readonly string[]): BedProcess => places.site.spawn(`${name}/${program}`, argv);
   await mkdir(spec.dir, { recursive: true });
   const processes = [start("etcd", etcdArgv(spec)), start("kube-apiserver", apiserverArgv(spec))];
