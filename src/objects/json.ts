@@ -43,7 +43,8 @@ export function canonicalJson(value: unknown): string {
   return `{${fields.join(",")}}`;
 }
 
-function isRawJson(value: object): boolean {
+/** Whether `value` is a number kept as text, see {@link parseJson}. */
+export function isRawJson(value: object): boolean {
   return (JSON as unknown as { isRawJSON: (value: unknown) => boolean }).isRawJSON(value);
 }
 

@@ -62,6 +62,11 @@ export const marks = {
   hash: "lifeboat.dev/hash",
   /** Annotation: JSON `{path: value}` of what is held back on the standby (replicas, suspend, selector). */
   held: "lifeboat.dev/held",
+  /**
+   * Annotation: JSON `{path: [value before, value after]}` of what mutations changed in the active form, with null for
+   * absent. It travels with the object so that the other site gets the values from before.
+   */
+  undo: "lifeboat.dev/undo",
   /** Annotation set by users: the wave a workload starts in at promotion. @default 0 */
   wave: "lifeboat.dev/wave",
   /** Annotation on a ProtectionGroup: request a failover to `SITE` or, safe to apply again, `SITE@EPOCH`. */
