@@ -87,7 +87,7 @@ export class Pulse {
 
   raise(): void {
     this.#raised = true;
-    for (const wake of [...this.#waiters]) wake();
+    for (const wake of this.#waiters) wake();
   }
 
   /** Resolves when raised, and lowers it. Rejects with the signal's reason when aborted. */

@@ -68,3 +68,14 @@ export function checkIdentity(identity: PeerIdentity, expected: PeerExpectation)
     hint: "check the peer's address and which certificate it was given",
   });
 }
+
+/** Throws PeerCertificate when a message claims to come from another site than its sender's (`""`: the witness). */
+export function checkSender(claimed: string, sender: PeerIdentity): void {
+  const actual = sender.role === "site" ? sender.site : "";
+  if (claimed === actual) return;
+  throw new LifeboatError(
+    "PeerCertificate",
+    `a message says it is from ${JSON.stringify(claimed)}, its sender's certificate says ${formatIdentity(sender)}`,
+    { hint: "check the configured site name of the peer and which certificate it was given" },
+  );
+}

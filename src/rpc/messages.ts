@@ -87,4 +87,3 @@ export interface GroupMessage {
   /** JSON text. */
   readonly payload: string;
 }
-
