@@ -41,6 +41,11 @@ export interface Timing extends Required<TimingInputs> {
   readonly disarmAfterMs: number;
   /** A Renew or Acquire whose echo is older than this (on the grantor's clock) proves nothing. */
   readonly echoMaxMs: number;
+  /**
+   * Half of what ε leaves above the drift of two clocks over a lease: how far the agent's clock may fall behind before
+   * a guard distrusts it, and how slow the answer may be from which a guard first learns that clock.
+   */
+  readonly slipMs: number;
   /** τ + P + S: from expiry at a guard to the last process dead. */
   readonly stopBoundMs: number;
   /** From the last accepted Renew to the first workload start at the other site. */
@@ -110,12 +115,17 @@ export const profiles: Readonly<Record<ProfileName, TimingInputs>> = {
 const RHO_MAX = 0.1;
 /** A lease must outlive this many heartbeats, or one lost packet stops a healthy group. */
 const HEARTBEATS_PER_LEASE_MIN = 3;
-/** An echo may be this many heartbeats old: one lost acknowledgement and a slow one. */
-const ECHO_HEARTBEATS = 3;
+/** Share of a lease that an echo may be old: lost acknowledgements fit in, a site that is deaf does not. */
+const ECHO_SHARE = 1 / 3;
 /** T in leases: long enough that a lapse has been lived through, short enough to be before the next fault. */
 const DISARM_LEASES = 4 / 3;
 /** Scale-down with grace periods and a final delta; only then may the witness call a switchover off by itself. */
 const SWITCH_TIMEOUT_LEASES = 20;
+
+/** How old an echo may be for a lease of this length, on the grantor's clock. */
+export function echoMaxMs(leaseMs: number): number {
+  return leaseMs * ECHO_SHARE;
+}
 
 /** The smallest G that the inputs allow: (1+ρ)(τ/(1−ρ) + P + S + ε), rounded up to a millisecond. */
 export function smallestGuardMs(inputs: TimingInputs): number {
@@ -155,6 +165,10 @@ function ruleProblems(inputs: TimingInputs): string[] {
   if (tickMs * 4 > leaseMs) problems.push(`tickMs ${tickMs} is too long for leaseMs ${leaseMs}: at most a quarter`);
   if (inputs.requestMs < roundTripMs)
     problems.push(`requestMs ${inputs.requestMs} is shorter than roundTripMs ${roundTripMs}`);
+  const drift = 2 * rho * leaseMs;
+  if (inputs.epsilonMs <= drift) {
+    problems.push(`epsilonMs ${inputs.epsilonMs} cannot be told from clock drift over a lease: more than ${drift}`);
+  }
   const guardMin = smallestGuardMs(inputs);
   if (guardMs !== undefined && !(guardMs >= guardMin)) {
     problems.push(
@@ -184,7 +198,8 @@ export function deriveTiming(inputs: TimingInputs): Timing {
     promiseMs,
     holderMs: leaseMs * factor,
     disarmAfterMs: Math.round(leaseMs * DISARM_LEASES),
-    echoMaxMs: ECHO_HEARTBEATS * heartbeatMs + roundTripMs,
+    echoMaxMs: echoMaxMs(leaseMs),
+    slipMs: (inputs.epsilonMs - 2 * rho * leaseMs) / 2,
     stopBoundMs: tickMs + latenessMs + stopMs,
     startBoundMs: Math.ceil(promiseMs / (1 - rho) + heartbeatMs + requestMs + roundTripMs),
     switchTimeoutMs: SWITCH_TIMEOUT_LEASES * leaseMs,

@@ -1,0 +1,473 @@
+/**
+ * The witness: grants epochs, promises to the holder, records disarms and switchovers. Pure; see witness-state.ts for
+ * what its runner owes it (commit before reply, under the instance's term).
+ */
+import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
+import type { Cert, SiteName } from "./epoch.ts";
+import type { Acquire, Abort, CaughtUp, Refusal, Release, Renew, RenewAck, SwitchPrepare } from "./messages.ts";
+import { echoMaxMs } from "./timing.ts";
+import { decideGrant, recovering, refusal, seesReady } from "./witness-grant.ts";
+import type {
+  Heard,
+  WitnessEffect,
+  WitnessEvent,
+  WitnessGroup,
+  WitnessGroupRecord,
+  WitnessInstance,
+  WitnessStep,
+  WitnessTerm,
+} from "./witness-state.ts";
+
+/** Switchovers called off that are remembered; an opId is never reused, older ones cannot come back in time. */
+const VOIDED_MAX_COUNT = 16;
+
+export interface WitnessBoot {
+  /** From the store; null when it is empty or lost. */
+  readonly stored: WitnessTerm | null;
+  readonly unixSeconds: number;
+  /** Highest generation that was heard of (a `regenerate` effect), or 0. */
+  readonly heard: number;
+  /** Random, unique per start. */
+  readonly nonce: string;
+}
+
+/** A new instance. Its term must be durable, by compare-and-swap on the stored one, before the first reply. */
+export function bootWitness(boot: WitnessBoot, now: number): { instance: WitnessInstance; term: WitnessTerm } {
+  const generation = Math.max((boot.stored?.generation ?? 0) + 1, Math.floor(boot.unixSeconds), boot.heard + 1);
+  const term = { generation, nonce: boot.nonce };
+  const unixOffsetMs = boot.unixSeconds * 1000 - now;
+  return { instance: { ...term, by: `witness/${generation}/${boot.nonce}`, bootedAtMs: now, unixOffsetMs }, term };
+}
+
+/** A group as the store holds it, in a new instance. A switchover that was open is void: nobody remembers its seal. */
+export function bootWitnessGroup(record: WitnessGroupRecord): WitnessStep {
+  const state = groupState(record);
+  if (record.switching === null) return { state, effects: [] };
+  const voided = withoutSwitching(record);
+  return { state: { ...state, record: voided }, effects: [{ type: "persist", record: voided }] };
+}
+
+/** A group that the store does not know, from the first message about it. */
+export function newWitnessGroup(group: string, site: SiteName, peer: SiteName): WitnessGroup {
+  return groupState({
+    group,
+    sites: site < peer ? [site, peer] : [peer, site],
+    cert: null,
+    veto: null,
+    switching: null,
+    voided: [],
+    committed: null,
+    promiseMsMax: 0,
+    automaticAtUnixMs: null,
+    released: false,
+  });
+}
+
+function groupState(record: WitnessGroupRecord): WitnessGroup {
+  return {
+    record,
+    heard: {},
+    promiseUntilMs: 0,
+    armed: false,
+    asked: null,
+    unclaimed: null,
+    lastOp: null,
+    blocked: null,
+  };
+}
+
+function withoutSwitching(record: WitnessGroupRecord): WitnessGroupRecord {
+  if (record.switching === null) return record;
+  const voided = [...record.voided.slice(1 - VOIDED_MAX_COUNT), record.switching.opId];
+  return { ...record, switching: null, voided };
+}
+
+/** One message while it is worked on: the state so far and what to send. */
+class Draft {
+  readonly instance: WitnessInstance;
+  readonly now: number;
+  state: WitnessGroup;
+  readonly effects: WitnessEffect[] = [];
+  private readonly before: WitnessGroupRecord;
+
+  constructor(instance: WitnessInstance, state: WitnessGroup, now: number) {
+    this.instance = instance;
+    this.state = state;
+    this.before = state.record;
+    this.now = now;
+  }
+
+  set(patch: Partial<WitnessGroup>): void {
+    this.state = { ...this.state, ...patch };
+  }
+
+  record(patch: Partial<WitnessGroupRecord>): void {
+    this.state = { ...this.state, record: { ...this.state.record, ...patch } };
+  }
+
+  reply(to: SiteName, message: Extract<WitnessEffect, { type: "reply" }>["message"]): void {
+    this.effects.push({ type: "reply", to, message });
+  }
+
+  done(): WitnessStep {
+    const { record } = this.state;
+    const effects: WitnessEffect[] =
+      record === this.before ? this.effects : [{ type: "persist", record }, ...this.effects];
+    return { state: this.state, effects };
+  }
+
+  stamp(): { by: string; timeMs: number } {
+    return { by: this.instance.by, timeMs: this.now };
+  }
+}
+
+export function stepWitness(
+  instance: WitnessInstance,
+  state: WitnessGroup,
+  event: WitnessEvent,
+  now: number,
+): WitnessStep {
+  const { message } = event;
+  const draft = new Draft(instance, state, now);
+  if (!state.record.sites.includes(message.site)) return { state, effects: [] };
+  const last = state.heard[message.site];
+  if (last !== undefined && message.incarnation === last.incarnation && message.seq <= last.seq) {
+    return { state, effects: [] };
+  }
+  const outdated = last !== undefined && message.incarnation < last.incarnation;
+  if (!outdated && message.type !== "Abort") learn(draft, message.cert, message.type);
+  switch (message.type) {
+    case "Renew":
+      renew(draft, message, outdated);
+      break;
+    case "Acquire":
+      acquire(draft, message, outdated);
+      break;
+    case "SwitchPrepare":
+      prepare(draft, message, outdated);
+      break;
+    case "CaughtUp":
+      caughtUp(draft, message, outdated);
+      break;
+    case "Abort":
+      abort(draft, message, outdated);
+      break;
+    case "Release":
+      release(draft, message, outdated);
+      break;
+  }
+  return draft.done();
+}
+
+/** The newest certificate anyone shows is the truth: this store may have been lost or set back. */
+function learn(draft: Draft, cert: Cert | null, from: string): void {
+  if (cert === null) return;
+  const { instance, state } = draft;
+  const { generation, nonce } = cert.epoch;
+  if (generation > instance.generation || (generation === instance.generation && nonce !== instance.nonce)) {
+    draft.effects.push({ type: "regenerate", above: generation });
+  }
+  const order = compareCert(cert, state.record.cert);
+  if (order === "conflict") {
+    const reason = `${formatCert(cert)} and ${formatCert(state.record.cert)} contradict each other (${from})`;
+    draft.set({ blocked: reason });
+  }
+  if (order !== "newer") return;
+  draft.record({ cert, veto: null, released: false, ...withoutSwitchingPatch(state.record) });
+  draft.set({ promiseUntilMs: 0, armed: false, asked: null, unclaimed: null });
+}
+
+function withoutSwitchingPatch(record: WitnessGroupRecord): Partial<WitnessGroupRecord> {
+  const { switching, voided } = withoutSwitching(record);
+  return { switching, voided };
+}
+
+function provenEcho(draft: Draft, message: { readonly echo: Renew["echo"] }, last: Heard | undefined): number | null {
+  const { echo } = message;
+  const before = last?.echoMs ?? null;
+  if (echo === null || echo.by !== draft.instance.by) return before;
+  return before === null ? echo.timeMs : Math.max(before, echo.timeMs);
+}
+
+function hear(draft: Draft, message: Renew): Heard {
+  const last = draft.state.heard[message.site];
+  const heard: Heard = {
+    atMs: draft.now,
+    incarnation: message.incarnation,
+    seq: message.seq,
+    state: message.state,
+    cert: message.cert,
+    ready: message.ready,
+    lagMs: message.lagMs,
+    fenceCap: message.fenceCap,
+    promiseMs: message.leaseMs + Math.max(message.guardMs, message.stopBoundMs),
+    // A new incarnation has to prove by itself that it hears.
+    echoMs: provenEcho(draft, message, last?.incarnation === message.incarnation ? last : undefined),
+  };
+  draft.set({ heard: { ...draft.state.heard, [message.site]: heard } });
+  return heard;
+}
+
+/** Only the order of arrival and the proof of hearing; what the site says of itself comes with its Renews. */
+function hearOrder(draft: Draft, message: Exclude<WitnessEvent["message"], Renew>): void {
+  const last = draft.state.heard[message.site];
+  if (last === undefined || last.incarnation !== message.incarnation) return;
+  const echoMs = "echo" in message ? provenEcho(draft, message, last) : last.echoMs;
+  draft.set({ heard: { ...draft.state.heard, [message.site]: { ...last, seq: message.seq, echoMs } } });
+}
+
+function renew(draft: Draft, message: Renew, outdated: boolean): void {
+  if (outdated) {
+    const seen = draft.state.heard[message.site]?.incarnation ?? 0;
+    const reason = `incarnation ${message.incarnation} of ${message.site} has been followed by ${seen}`;
+    draft.reply(message.site, renewAck(draft, message, refusal("OlderIncarnation", reason)));
+    return;
+  }
+  const heard = hear(draft, message);
+  const { record } = draft.state;
+  const isHolder = record.cert !== null && record.cert.holder === message.site && sameCert(record.cert, message.cert);
+  if (isHolder) {
+    holderSays(draft, message);
+    voidByHolder(draft, message);
+  }
+  const refused = promiseRefusal(draft, message, heard, isHolder);
+  if (refused === null) promise(draft, message, heard);
+  else if (isHolder) draft.set({ armed: false });
+  draft.reply(message.site, renewAck(draft, message, refused));
+}
+
+/** Disarm: recorded, kept or lifted, and the grant is known to have arrived. */
+function holderSays(draft: Draft, message: Renew): void {
+  const { record, unclaimed } = draft.state;
+  const runs = message.state === "Active" || message.state === "Quiescing";
+  if (unclaimed !== null && unclaimed.site === message.site && runs) draft.set({ unclaimed: null });
+  const { veto } = record;
+  const newVeto = { site: message.site, incarnation: message.incarnation };
+  if (message.disarm === "no") {
+    if (veto !== null && message.incarnation >= veto.incarnation) draft.record({ veto: null });
+  } else if (message.disarm === "held") {
+    if (veto === null || veto.incarnation !== message.incarnation) draft.record({ veto: newVeto });
+  } else if (message.disarm === "ask" && !recovering(draft.state)) {
+    const refuses = seesReady(draft.state, message.site, draft.now, message.leaseMs);
+    const known = veto !== null && veto.incarnation === message.incarnation;
+    if (!refuses && !known) draft.record({ veto: newVeto });
+  }
+}
+
+/** A source that runs again, or has forgotten its switchover, has no seal: the operation is void. */
+function voidByHolder(draft: Draft, message: Renew): void {
+  const { switching } = draft.state.record;
+  if (switching === null || switching.from !== message.site) return;
+  const sameRun = message.incarnation === switching.incarnation;
+  const goesOn = message.state === "Sealed" || message.state === "Quiescing";
+  const early = sameRun && message.seq < switching.seq;
+  const forgot = !sameRun && message.state !== "Sealed";
+  if (early || (goesOn && !forgot) || (message.state === "Active" && sameRun && message.opId === switching.opId))
+    return;
+  draft.record(withoutSwitchingPatch(draft.state.record));
+}
+
+function promiseRefusal(draft: Draft, message: Renew, heard: Heard, isHolder: boolean): Refusal | null {
+  const { state, instance, now } = draft;
+  if (state.blocked !== null) return refusal("Conflict", state.blocked);
+  if (!isHolder) {
+    return isNewer(state.record.cert, message.cert)
+      ? refusal("OlderEpoch", `the group has moved on to ${formatCert(state.record.cert)}`)
+      : refusal("NotHolder", "this site does not hold the group");
+  }
+  if (recovering(state)) return refusal("Recovering", "the witness has not heard from both sites yet");
+  if (!(message.state === "Active" || message.state === "Quiescing" || (message.state === "Unknown" && message.warm))) {
+    return refusal("NotRunning", `${message.site} is ${message.state} and needs a new epoch to run`);
+  }
+  const echoMax = echoMaxMs(message.leaseMs);
+  if (heard.echoMs === null || now - heard.echoMs > echoMax) {
+    return refusal("NoEcho", `${message.site} has not shown that it hears the witness for ${Math.round(echoMax)} ms`);
+  }
+  return null;
+}
+
+function promise(draft: Draft, message: Renew, heard: Heard): void {
+  const { state, now } = draft;
+  if (heard.promiseMs > state.record.promiseMsMax) draft.record({ promiseMsMax: heard.promiseMs });
+  draft.set({
+    promiseUntilMs: Math.max(state.promiseUntilMs, now + heard.promiseMs),
+    armed: message.armed && message.disarm === "no",
+  });
+}
+
+function renewAck(draft: Draft, message: Renew, refused: Refusal | null): RenewAck {
+  const { state, instance, now } = draft;
+  const { record } = state;
+  const { veto } = record;
+  return {
+    type: "RenewAck",
+    group: message.group,
+    from: "witness",
+    incarnation: message.incarnation,
+    seq: message.seq,
+    ok: refused === null,
+    refusal: refused,
+    cert: record.cert,
+    generation: instance.generation,
+    leaseMs: message.leaseMs,
+    guardMs: Math.max(message.guardMs, message.stopBoundMs),
+    disarmRecorded: veto !== null && veto.site === message.site && veto.incarnation === message.incarnation,
+    seesReadyPeer: seesReady(state, message.site, now, message.leaseMs),
+    seesWitness: true,
+    fenceCap: message.fenceCap,
+    incarnationSeen: state.heard[message.site]?.incarnation ?? message.incarnation,
+    op: opState(draft, message.opId),
+    stamp: draft.stamp(),
+  };
+}
+
+function opState(draft: Draft, opId: string): RenewAck["op"] {
+  const { record } = draft.state;
+  if (opId === "") return "none";
+  if (record.switching?.opId === opId) return "open";
+  return record.committed?.opId === opId ? "committed" : "voided";
+}
+
+function acquire(draft: Draft, message: Acquire, outdated: boolean): void {
+  const { site, nonce, group } = message;
+  if (outdated) {
+    answerRefused(draft, message, refusal("OlderIncarnation", `a newer incarnation of ${site} has been heard`));
+    return;
+  }
+  hearOrder(draft, message);
+  const decision = decideGrant(draft.state, draft.instance, message, draft.now);
+  if (decision.asked !== null) draft.set({ asked: decision.asked });
+  if (decision.voids) draft.record(withoutSwitchingPatch(draft.state.record));
+  if (decision.refused !== null) {
+    answerRefused(draft, message, decision.refused);
+    return;
+  }
+  const cert = grantTo(draft, message);
+  if (message.kind === "takeover") {
+    draft.record({ automaticAtUnixMs: draft.now + draft.instance.unixOffsetMs });
+  }
+  const { leaseMs, guardMs, seq, kind } = message;
+  draft.reply(site, { type: "Grant", group, nonce, seq, kind, cert, leaseMs, guardMs, stamp: draft.stamp() });
+}
+
+/** The next epoch, for this site; its grant is a promise like any other. */
+function grantTo(draft: Draft, message: Acquire | CaughtUp): Cert {
+  const { instance, state, now } = draft;
+  const promiseMs = message.leaseMs + message.guardMs;
+  const counter = (state.record.cert?.epoch.counter ?? 0) + 1;
+  const epoch = { generation: instance.generation, nonce: instance.nonce, counter, forcedBy: "" };
+  const cert: Cert = { epoch, holder: message.site, sig: "" };
+  draft.record({
+    cert,
+    veto: null,
+    released: false,
+    promiseMsMax: Math.max(state.record.promiseMsMax, promiseMs),
+  });
+  draft.set({
+    promiseUntilMs: now + promiseMs,
+    armed: false,
+    asked: null,
+    unclaimed: { site: message.site, incarnation: message.incarnation },
+  });
+  return cert;
+}
+
+function answerRefused(draft: Draft, message: Acquire, refused: Refusal): void {
+  const { group, nonce, site } = message;
+  const { cert } = draft.state.record;
+  draft.reply(site, { type: "AcquireRefused", group, nonce, refusal: refused, cert, stamp: draft.stamp() });
+}
+
+function switchRefused(draft: Draft, message: SwitchPrepare | CaughtUp | Release, refused: Refusal): void {
+  const opId = message.type === "Release" ? "" : message.opId;
+  const { cert } = draft.state.record;
+  draft.reply(message.site, { type: "SwitchRefused", group: message.group, opId, refusal: refused, cert });
+}
+
+function prepare(draft: Draft, message: SwitchPrepare, outdated: boolean): void {
+  if (!outdated) hearOrder(draft, message);
+  const refused = prepareRefusal(draft, message, outdated);
+  if (refused !== null) {
+    switchRefused(draft, message, refused);
+    return;
+  }
+  const { opId, site, to, incarnation, seq, group } = message;
+  if (draft.state.record.switching === null) {
+    draft.record({ switching: { opId, from: site, to, incarnation, seq } });
+    draft.set({ lastOp: { opId, incarnation, atMs: draft.now } });
+  }
+  draft.reply(site, { type: "SwitchPrepared", group, opId, stamp: draft.stamp() });
+}
+
+function prepareRefusal(draft: Draft, message: SwitchPrepare, outdated: boolean): Refusal | null {
+  const { state, instance, now } = draft;
+  const { record } = state;
+  if (outdated) return refusal("OlderIncarnation", `a newer incarnation of ${message.site} has been heard`);
+  if (state.blocked !== null) return refusal("Conflict", state.blocked);
+  if (recovering(state)) return refusal("Recovering", "the witness has not heard from both sites yet");
+  if (record.cert === null || record.cert.holder !== message.site || !sameCert(record.cert, message.cert)) {
+    return refusal("NotHolder", `${message.site} does not hold the group; ${formatCert(record.cert)}`);
+  }
+  if (record.voided.includes(message.opId)) return refusal("Voided", "this switchover has been called off");
+  if (record.switching !== null && record.switching.opId !== message.opId) {
+    return refusal("Switching", `switchover ${record.switching.opId} is still open`);
+  }
+  if (record.veto !== null) return refusal("Veto", `${record.veto.site} runs without a lease`);
+  if (record.switching === null && now > state.promiseUntilMs) {
+    return refusal("NotRunning", `${message.site} holds no promise of the witness`);
+  }
+  if (!seesReady(state, message.site, now, state.record.promiseMsMax)) {
+    return refusal("NotReady", `${message.to} has not been heard as Ready`);
+  }
+  return null;
+}
+
+function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): void {
+  if (!outdated) hearOrder(draft, message);
+  const { state, instance } = draft;
+  const { record } = state;
+  const { opId, nonce, seq, group, site, leaseMs, guardMs } = message;
+  if (outdated || state.blocked !== null || recovering(state)) {
+    switchRefused(draft, message, refusal("Recovering", "the witness cannot decide now", message.leaseMs / 4));
+    return;
+  }
+  const again =
+    record.committed?.opId === opId && sameCert(record.committed.cert, record.cert) && state.unclaimed !== null;
+  const first = record.switching?.opId === opId && record.switching.to === site && sameCert(message.cert, record.cert);
+  if (!again && !first) {
+    switchRefused(draft, message, refusal("Voided", `switchover ${opId} has been called off`));
+    return;
+  }
+  if (first) {
+    const cert = grantTo(draft, message);
+    draft.record({ switching: null, committed: { opId, cert } });
+  }
+  const cert = draft.state.record.cert;
+  if (cert === null || cert.holder !== site) return;
+  const stamp = draft.stamp();
+  draft.set({ promiseUntilMs: Math.max(draft.state.promiseUntilMs, draft.now + leaseMs + guardMs) });
+  draft.reply(site, { type: "Commit", group, opId, nonce, seq, cert, leaseMs, guardMs, stamp });
+}
+
+function abort(draft: Draft, message: Abort, outdated: boolean): void {
+  if (outdated) return;
+  hearOrder(draft, message);
+  const { switching } = draft.state.record;
+  if (switching?.opId === message.opId && switching.from === message.site) {
+    draft.record(withoutSwitchingPatch(draft.state.record));
+  }
+}
+
+/** Deleting a group: only the holder lets go of it, so that no site that runs it is forgotten. */
+function release(draft: Draft, message: Release, outdated: boolean): void {
+  if (!outdated) hearOrder(draft, message);
+  const { record } = draft.state;
+  const holds = record.cert !== null && record.cert.holder === message.site && sameCert(record.cert, message.cert);
+  if (!record.released && (outdated || !holds || record.switching !== null)) {
+    const reason = `only the holder can release the group; ${formatCert(record.cert)}`;
+    switchRefused(draft, message, refusal("NotHolder", reason));
+    return;
+  }
+  if (!record.released) draft.record({ released: true, veto: null });
+  draft.reply(message.site, { type: "Released", group: message.group });
+}
