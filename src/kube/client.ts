@@ -1,5 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Readable } from "node:stream";
+import { linkedAbort } from "../abort.ts";
+import { systemClock, type Clock } from "../clock.ts";
 import { LifeboatError } from "../errors.ts";
 import { parseJson } from "../objects/json.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -86,14 +87,15 @@ const patchContentTypes: Readonly<Record<PatchType, string>> = {
 };
 
 export interface ConnectOptions {
-  /** @default Date.now */
-  readonly now?: () => number;
+  /** @default systemClock */
+  readonly clock?: Clock;
 }
 
 /** A client for one API server. Nothing is sent yet; throws KubeconfigInvalid where the source is unusable. */
 export async function connect(source: KubeSource, options: ConnectOptions = {}): Promise<KubeClient> {
   const profile = await loadProfile(source);
-  return new KubeClient(new Transport(profile, options.now ?? Date.now), profile.namespace);
+  const clock = options.clock ?? systemClock;
+  return new KubeClient(new Transport(profile, clock), profile.namespace, clock);
 }
 
 /**
@@ -107,10 +109,12 @@ export class KubeClient {
   /** Namespace of the kubeconfig's context, or of the pod. */
   readonly namespace: string;
   readonly #transport: Transport;
+  readonly #clock: Clock;
 
-  constructor(transport: Transport, namespace: string) {
+  constructor(transport: Transport, namespace: string, clock: Clock) {
     this.server = transport.server;
     this.namespace = namespace;
+    this.#clock = clock;
     this.#transport = transport;
   }
 
@@ -124,7 +128,7 @@ export class KubeClient {
         if (answer.code < 300) return body;
         const status = parseStatus(answer.code, body, header(answer, "retry-after"));
         if (answer.code !== 429 || attempt >= busyRetriesMaxCount) throw errorOfStatus(op, status);
-        await sleep(Math.min((status.retryAfterSeconds ?? 1) * 1000, busyPauseMaxMs), undefined, { signal });
+        await this.#clock.sleep(Math.min((status.retryAfterSeconds ?? 1) * 1000, busyPauseMaxMs), { signal });
       }
     });
   }
@@ -134,13 +138,28 @@ export class KubeClient {
     return parseJson(await this.request(method, path, options));
   }
 
-  /** Body of an endless answer (a watch), as it comes; ends or fails when `signal` aborts. No timeout of its own. */
+  /** Body of an endless answer (a watch), as it comes; it fails when `signal` aborts. Only its head has a timeout. */
   async stream(path: string, options: Pick<RequestOptions, "query" | "accept" | "signal">): Promise<Readable> {
     const op = `WATCH ${path}`;
-    const request = { ...httpRequest("GET", path, options), signal: options.signal, endless: true };
-    const answer = await this.#send(op, request);
-    if (answer.code < 300) return answer.body;
-    throw errorOfStatus(op, parseStatus(answer.code, await this.#text(op, answer), header(answer, "retry-after")));
+    options.signal.throwIfAborted();
+    const scope = linkedAbort(options.signal);
+    const timer = setTimeout(() => {
+      scope.abort(new LifeboatError("Timeout", `no answer within ${requestTimeoutMs} ms`, { op, retryable: true }));
+    }, requestTimeoutMs);
+    try {
+      const request = { ...httpRequest("GET", path, options), signal: scope.signal, endless: true };
+      const answer = await this.#send(op, request);
+      if (answer.code >= 300) {
+        throw errorOfStatus(op, parseStatus(answer.code, await this.#text(op, answer), header(answer, "retry-after")));
+      }
+      answer.body.once("close", () => scope[Symbol.dispose]());
+      return answer.body;
+    } catch (error) {
+      scope[Symbol.dispose]();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async get(resource: KubeResource, place: ObjectPlace, options: { signal: AbortSignal }): Promise<KubeObject> {
@@ -323,10 +342,7 @@ function header(answer: HttpAnswer, name: string): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-/**
- * Runs `work` with a signal that aborts with `signal` or after `timeoutMs`, and leaves nothing behind on `signal`
- * (`AbortSignal.any` would retain memory per call on a long-lived one).
- */
+/** Runs `work` with a signal that aborts with `signal` or, as Timeout, after `timeoutMs`. */
 async function withDeadline<T>(
   op: string,
   timeoutMs: number,
@@ -334,19 +350,16 @@ async function withDeadline<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted();
-  const controller = new AbortController();
-  const forward = (): void => controller.abort(signal.reason);
-  signal.addEventListener("abort", forward, { once: true });
+  using scope = linkedAbort(signal);
   const timer = setTimeout(() => {
-    controller.abort(new LifeboatError("Timeout", `no answer within ${timeoutMs} ms`, { op, retryable: true }));
+    scope.abort(new LifeboatError("Timeout", `no answer within ${timeoutMs} ms`, { op, retryable: true }));
   }, timeoutMs);
   try {
-    return await work(controller.signal);
+    return await work(scope.signal);
   } catch (error) {
-    controller.signal.throwIfAborted();
+    scope.signal.throwIfAborted();
     throw error;
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", forward);
   }
 }

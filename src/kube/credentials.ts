@@ -1,6 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { RequestOptions } from "node:https";
+import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors.ts";
 import { invalid, type KubeProfile, type Material } from "./kubeconfig.ts";
 
@@ -22,12 +23,12 @@ export interface TlsMaterial {
 /** Resolves a profile to credentials, anew each time, since files, tokens and plugins' answers are rotated. */
 export class CredentialResolver {
   readonly #profile: KubeProfile;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   #plugin: Plugin | undefined;
 
-  constructor(profile: KubeProfile, now: () => number) {
+  constructor(profile: KubeProfile, clock: Clock) {
     this.#profile = profile;
-    this.#now = now;
+    this.#clock = clock;
   }
 
   /**
@@ -37,7 +38,7 @@ export class CredentialResolver {
   async resolve(rejected: boolean): Promise<Credentials> {
     const profile = this.#profile;
     if (rejected) this.#plugin = undefined;
-    const fromPlugin = profile.plugin === undefined ? {} : await this.#askPlugin(profile.plugin);
+    const fromPlugin = profile.plugin === undefined ? noAnswer : await this.#askPlugin(profile.plugin);
     const cert = fromPlugin.cert ?? (await read(profile.cert, "client certificate"));
     if (cert !== undefined) this.#checkExpiry(cert);
     const token = await read(profile.token, "token");
@@ -68,7 +69,7 @@ export class CredentialResolver {
     } catch (error) {
       throw invalid(`client certificate of context ${this.#profile.context} is not a certificate`, { cause: error });
     }
-    if (certificate.validToDate.getTime() > this.#now()) return;
+    if (certificate.validToDate.getTime() > this.#clock.wallMs()) return;
     throw invalid(
       `client certificate of context ${this.#profile.context} expired on ${certificate.validToDate.toISOString()}`,
       { hint: "renew the certificate or log in again" },
@@ -89,10 +90,11 @@ export class CredentialResolver {
 }
 
 interface PluginAnswer {
-  readonly cert?: string;
-  readonly key?: string;
-  readonly authorization?: string;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+  readonly authorization: string | undefined;
 }
+const noAnswer: PluginAnswer = { cert: undefined, key: undefined, authorization: undefined };
 type Plugin = () => Promise<PluginAnswer>;
 
 /**
@@ -111,13 +113,19 @@ async function loadPlugin(profile: KubeProfile, user: Readonly<Record<string, un
   return async () => {
     const options: RequestOptions = {};
     await config.applyToHTTPSOptions(options);
-    const authorization = options.headers as Record<string, string> | undefined;
+    const headers = options.headers as Record<string, string> | undefined;
     return {
-      ...(options.cert === undefined ? {} : { cert: String(options.cert) }),
-      ...(options.key === undefined ? {} : { key: String(options.key) }),
-      ...(authorization?.["Authorization"] === undefined ? {} : { authorization: authorization["Authorization"] }),
+      cert: pem(options.cert),
+      key: pem(options.key),
+      authorization: headers?.["Authorization"],
     };
   };
+}
+
+/** Plugins answer with PEM as text; files and inline data of the same user come as buffers. */
+function pem(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  return Buffer.isBuffer(value) ? value.toString("utf8") : undefined;
 }
 
 async function read(material: Material | undefined, what: string): Promise<string | undefined> {

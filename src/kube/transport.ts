@@ -1,5 +1,6 @@
 import { Pool, ProxyAgent, Socks5ProxyAgent, type Dispatcher } from "undici";
 import type { Readable } from "node:stream";
+import type { Clock } from "../clock.ts";
 import { CredentialResolver, sameConnection, type Credentials } from "./credentials.ts";
 import type { KubeProfile } from "./kubeconfig.ts";
 
@@ -46,19 +47,19 @@ export class Transport {
   readonly #prefix: string;
   readonly #profile: KubeProfile;
   readonly #resolver: CredentialResolver;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   #state: Connections | undefined;
   #resolving: Promise<void> | undefined;
   #closed = false;
 
-  constructor(profile: KubeProfile, now: () => number) {
+  constructor(profile: KubeProfile, clock: Clock) {
     const url = new URL(profile.server);
     this.#origin = url.origin;
     this.#prefix = url.pathname.replace(/\/+$/, "");
     this.server = `${this.#origin}${this.#prefix}`;
     this.#profile = profile;
-    this.#resolver = new CredentialResolver(profile, now);
-    this.#now = now;
+    this.#resolver = new CredentialResolver(profile, clock);
+    this.#clock = clock;
   }
 
   async send(request: HttpRequest): Promise<HttpAnswer> {
@@ -92,7 +93,7 @@ export class Transport {
   }
 
   async #ready(): Promise<Connections> {
-    const aged = this.#state === undefined || this.#now() - this.#state.resolvedAt > credentialsMaxAgeMs;
+    const aged = this.#state === undefined || this.#clock.monotonicMs() - this.#state.resolvedAt > credentialsMaxAgeMs;
     if (aged && !this.#closed) await this.#renew(false);
     if (this.#state === undefined) throw new Error("the connection is closed");
     return this.#state;
@@ -100,7 +101,8 @@ export class Transport {
 
   /** One resolution at a time, shared by all that wait for it. */
   async #renew(rejected: boolean): Promise<void> {
-    if (rejected && this.#state !== undefined && this.#now() - this.#state.resolvedAt < rejectedRetryMs) return;
+    if (rejected && this.#state !== undefined && this.#clock.monotonicMs() - this.#state.resolvedAt < rejectedRetryMs)
+      return;
     this.#resolving ??= this.#resolve(rejected).finally(() => {
       this.#resolving = undefined;
     });
@@ -111,7 +113,7 @@ export class Transport {
     const credentials = await this.#resolver.resolve(rejected);
     if (this.#closed) return;
     const previous = this.#state;
-    const resolvedAt = this.#now();
+    const resolvedAt = this.#clock.monotonicMs();
     if (previous !== undefined && sameConnection(previous.credentials, credentials)) {
       this.#state = { ...previous, credentials, resolvedAt };
       return;

@@ -1,0 +1,313 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { linkedAbort, Pulse } from "../abort.ts";
+import { backoffMs, type Clock, type Random } from "../clock.ts";
+import { hasCode, LifeboatError, messageOf } from "../errors.ts";
+import { parseJson } from "../objects/json.ts";
+import type { KubeObject } from "../objects/object.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { KubeClient } from "./client.ts";
+import { compareVersions, KnownObjects } from "./known.ts";
+import { forEachLine } from "./lines.ts";
+import { pathOf, placeOf, type KubeResource, type ObjectPlace } from "./resource.ts";
+import { errorOfStatus, hasReason, kubeStatusOf, parseStatus } from "./status.ts";
+
+/** Told of every object of a kind, in the API server's order per object. Called synchronously; may throw. */
+export interface ReflectorHandler {
+  /** The object exists and looks like this. It is parsed for this call: whoever keeps it keeps its memory. */
+  upsert(object: KubeObject): void;
+  /** The object is gone. */
+  removed(place: ObjectPlace): void;
+  /** A full list has been delivered: what was not in it does not exist. Called after every list. */
+  synced(): void;
+}
+
+/**
+ * - `listing`, `watching`: at work
+ * - `waiting`: something failed; retried with backoff for ever
+ * - `forbidden`: permission is missing; retried slowly
+ * - `missing`: the API server does not serve the kind; retried slowly
+ * - `rewound`: the API server's clock of versions went backwards (its store was restored from a backup); nothing more
+ *   is delivered until {@link Reflector.acceptRewind}
+ */
+export type ReflectorPhase = "listing" | "watching" | "waiting" | "forbidden" | "missing" | "rewound" | "stopped";
+
+export interface ReflectorState {
+  readonly phase: ReflectorPhase;
+  /** A full list has been delivered at least once. */
+  readonly synced: boolean;
+  /** Since the API server last said anything, bookmarks included; `undefined` before it did. */
+  readonly lastEventAgeMs: number | undefined;
+  readonly objectCount: number;
+  readonly error: LifeboatError | undefined;
+  readonly handlerFailureCount: number;
+}
+
+export interface ReflectorOptions {
+  readonly client: KubeClient;
+  readonly resource: KubeResource;
+  /** @default all namespaces */
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+  readonly handler: ReflectorHandler;
+  /** Names that an earlier reflector of the kind delivered: the first list reports what is gone since. */
+  readonly known?: KnownObjects;
+  /** Bounds how many lists run at once among reflectors. @default no bound */
+  readonly listSlot?: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Called at each change of phase. Must not throw. */
+  readonly onPhase?: (phase: ReflectorPhase) => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+const retryLimits = { firstMs: 200, maxMs: 30_000 };
+/** A missing permission or kind comes by a person's hand, and each try is a refused request in the audit log. */
+const slowRetryMs = 30_000;
+/** A watch ends by itself after 5 to 10 minutes, spread so that the watches of an agent do not end together. */
+const watchSeconds = 300;
+/** API servers send a bookmark about every minute: silence for longer means that the connection is dead. */
+const silenceMaxMs = 100_000;
+/** Objects handed over before other work gets its turn: about 10 ms. */
+const turnCount = 50;
+
+/**
+ * Follows all objects of one kind: a paginated list, then a watch from that moment, for ever. A failure never
+ * escapes: it shows in {@link state} and is retried; a watch that the API server can no longer continue becomes a
+ * list whose difference is delivered, deletes included.
+ */
+export class Reflector {
+  readonly #options: ReflectorOptions;
+  readonly known: KnownObjects;
+  readonly #log: Log;
+  readonly #accepted = new Pulse();
+  #phase: ReflectorPhase = "listing";
+  #synced = false;
+  /** Where the next watch begins; `undefined` when it takes a list first. */
+  #version: string | undefined;
+  /** The latest version ever seen: only to notice that the API server's went backwards. */
+  #highest: string | undefined;
+  /** Something failed: it may be another store that answers next. */
+  #suspect = false;
+  #attempt = 0;
+  #lastEventMs: number | undefined;
+  #error: LifeboatError | undefined;
+  #handlerFailureCount = 0;
+  #relistWanted = false;
+  #abortWatch: (() => void) | undefined;
+
+  constructor(options: ReflectorOptions) {
+    this.#options = options;
+    this.known = options.known ?? new KnownObjects();
+    this.#log = options.log.child({ kind: options.resource.kind, namespace: options.namespace });
+  }
+
+  state(): ReflectorState {
+    return {
+      phase: this.#phase,
+      synced: this.#synced,
+      lastEventAgeMs:
+        this.#lastEventMs === undefined ? undefined : this.#options.clock.monotonicMs() - this.#lastEventMs,
+      objectCount: this.known.count,
+      error: this.#error,
+      handlerFailureCount: this.#handlerFailureCount,
+    };
+  }
+
+  /** Follows until `signal` aborts, then rejects with its reason. Never rejects otherwise. */
+  async run({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { clock, random } = this.#options;
+    for (;;) {
+      try {
+        if (this.#suspect) await this.#checkRewind(signal);
+        if (this.#version === undefined) await this.#list(signal);
+        await this.#watch(signal);
+      } catch (error) {
+        if (signal.aborted) this.#enter("stopped");
+        signal.throwIfAborted();
+        const slow = this.#failed(error);
+        const pauseMs = slow ? slowRetryMs * (1 + random()) : backoffMs(this.#attempt, retryLimits, random);
+        this.#attempt++;
+        await clock.sleep(pauseMs, { signal });
+      }
+    }
+  }
+
+  /** Lists anew soon instead of trusting the watch: for a caller that has a reason to doubt it. */
+  relist(): void {
+    this.#relistWanted = true;
+    this.#abortWatch?.();
+  }
+
+  /** After phase `rewound`: what the API server holds now is right, deliver it. */
+  acceptRewind(): void {
+    if (this.#phase === "rewound") this.#accepted.raise();
+  }
+
+  /**
+   * Delivers the objects of a namespace (or all) once more, each as it was last delivered: for a handler that was
+   * not interested in them before. What changes meanwhile comes by the watch, and only so.
+   */
+  async redeliver({ namespace, signal }: { namespace?: string | undefined; signal: AbortSignal }): Promise<void> {
+    const { client, resource, labelSelector, fieldSelector } = this.#options;
+    const scope = namespace ?? this.#options.namespace;
+    for await (const page of client.list(resource, { namespace: scope, labelSelector, fieldSelector, signal })) {
+      let count = 0;
+      for (const object of page.items) {
+        if (this.known.version(placeOf(object)) !== object.metadata.resourceVersion) continue;
+        this.#deliver(object);
+        if (++count % turnCount === 0) await nextTurn(undefined, { signal });
+      }
+    }
+  }
+
+  async #list(signal: AbortSignal): Promise<void> {
+    this.#enter("listing");
+    const slot = this.#options.listSlot ?? (async (work) => work());
+    await slot(async () => {
+      const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
+      const gone = new KnownObjects();
+      for (const place of this.known.places()) gone.set(place, "");
+      let version = "";
+      for await (const page of client.list(resource, { namespace, labelSelector, fieldSelector, signal })) {
+        this.#heard();
+        version = page.resourceVersion;
+        let count = 0;
+        for (const object of page.items) {
+          const place = placeOf(object);
+          gone.delete(place);
+          if (this.known.version(place) === object.metadata.resourceVersion) continue;
+          this.#deliver(object);
+          if (++count % turnCount === 0) await nextTurn(undefined, { signal });
+        }
+      }
+      for (const place of gone.places()) this.#remove(place);
+      this.#version = version;
+      this.#highest = version;
+      this.#synced = true;
+      this.#contain(() => this.#options.handler.synced(), undefined);
+    });
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    using scope = linkedAbort(signal);
+    this.#abortWatch = () => scope.abort(new LifeboatError("Timeout", "the watch was given up", { op: "kube.watch" }));
+    const { client, resource, namespace, labelSelector, fieldSelector, random, clock } = this.#options;
+    const started = clock.monotonicMs();
+    const watchdog = setInterval(() => {
+      const silentMs = clock.monotonicMs() - Math.max(started, this.#lastEventMs ?? 0);
+      if (silentMs > silenceMaxMs) this.#abortWatch?.();
+    }, silenceMaxMs / 10);
+    try {
+      const body = await client.stream(pathOf(resource, { namespace }), {
+        query: {
+          watch: true,
+          resourceVersion: this.#version,
+          allowWatchBookmarks: true,
+          timeoutSeconds: Math.round(watchSeconds * (1 + random())),
+          labelSelector,
+          fieldSelector,
+        },
+        signal: scope.signal,
+      });
+      this.#enter("watching");
+      this.#attempt = 0;
+      await forEachLine(body, (line) => this.#event(line));
+    } finally {
+      clearInterval(watchdog);
+      this.#abortWatch = undefined;
+      if (this.#relistWanted) this.#version = undefined;
+      this.#relistWanted = false;
+    }
+  }
+
+  #event(line: string): void {
+    this.#heard();
+    const event = parseJson(line) as { type: string; object: KubeObject };
+    if (event.type === "ERROR") {
+      const code = Number(event.object["code"] ?? 0);
+      throw errorOfStatus("kube.watch", parseStatus(code, JSON.stringify(event.object)));
+    }
+    const version = event.object.metadata.resourceVersion;
+    if (version === undefined) throw new LifeboatError("KubeRejected", "a watch event without a version");
+    if (event.type === "DELETED") this.#remove(placeOf(event.object));
+    else if (event.type !== "BOOKMARK") this.#deliver(event.object);
+    this.#version = version;
+    this.#highest = version;
+  }
+
+  #deliver(object: KubeObject): void {
+    const place = placeOf(object);
+    this.known.set(place, object.metadata.resourceVersion ?? "");
+    this.#contain(() => this.#options.handler.upsert(object), place);
+  }
+
+  #remove(place: ObjectPlace): void {
+    if (!this.known.delete(place)) return;
+    this.#contain(() => this.#options.handler.removed(place), undefined);
+  }
+
+  /** A defect in a handler must not end the watch of all other objects; the next list delivers the object again. */
+  #contain(call: () => void, place: ObjectPlace | undefined): void {
+    try {
+      call();
+    } catch (error) {
+      this.#handlerFailureCount++;
+      if (place !== undefined) this.known.set(place, "");
+      this.#log.error({ err: error, object: place }, "handling an object failed");
+    }
+  }
+
+  /** Notes the failure; returns whether a retry has time. */
+  #failed(error: unknown): boolean {
+    this.#error =
+      error instanceof LifeboatError
+        ? error
+        : new LifeboatError("KubeUnreachable", messageOf(error), { op: "kube.watch", retryable: true, cause: error });
+    this.#suspect = true;
+    const code = kubeStatusOf(error)?.code;
+    if (code === 410 || hasReason(error, "Expired") || hasReason(error, "Gone")) this.#version = undefined;
+    if (hasCode(error, "KubeForbidden")) return this.#slow("forbidden", error);
+    if (code === 404 || code === 405) return this.#slow("missing", error);
+    this.#log.debug({ err: error }, "watch interrupted");
+    this.#enter("waiting");
+    return false;
+  }
+
+  #slow(phase: "forbidden" | "missing", error: unknown): true {
+    // Whatever happened meanwhile has no events: the next success begins with a list.
+    this.#version = undefined;
+    if (this.#phase !== phase) this.#log.warn({ err: error }, "kind cannot be read");
+    this.#enter(phase);
+    return true;
+  }
+
+  /** After an interruption: an API server whose versions went backwards was restored, and its past is not a change. */
+  async #checkRewind(signal: AbortSignal): Promise<void> {
+    const { client, resource, namespace } = this.#options;
+    if (this.#highest !== undefined) {
+      const query = { limit: 1 };
+      const text = await client.request("GET", pathOf(resource, { namespace }), { query, signal });
+      const now = (JSON.parse(text) as { metadata: { resourceVersion?: string } }).metadata.resourceVersion ?? "";
+      if ((compareVersions(now, this.#highest) ?? 0) < 0) {
+        this.#log.error({ before: this.#highest, now }, "versions of the API server went backwards");
+        this.#enter("rewound");
+        await this.#accepted.wait({ signal });
+        this.#version = undefined;
+        this.#highest = undefined;
+      }
+    }
+    this.#suspect = false;
+  }
+
+  #heard(): void {
+    this.#lastEventMs = this.#options.clock.monotonicMs();
+  }
+
+  #enter(phase: ReflectorPhase): void {
+    if (phase === "watching" || phase === "listing") this.#error = undefined;
+    if (this.#phase === phase) return;
+    this.#phase = phase;
+    this.#options.onPhase?.(phase);
+  }
+}
