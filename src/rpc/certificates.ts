@@ -99,7 +99,8 @@ export class Certificates implements experimental.CertificateProvider {
 
   addIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
     this.#identityListeners.add(listener);
-    listener(this.#identityUpdate());
+    // Not at once: a server subscribes to its credentials before it watches them.
+    queueMicrotask(() => listener(this.#identityUpdate()));
   }
 
   removeIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
@@ -108,7 +109,7 @@ export class Certificates implements experimental.CertificateProvider {
 
   addCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
     this.#caListeners.add(listener);
-    listener(this.#caUpdate());
+    queueMicrotask(() => listener(this.#caUpdate()));
   }
 
   removeCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
