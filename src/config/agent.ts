@@ -1,0 +1,106 @@
+import { readFile } from "node:fs/promises";
+import { parse } from "yaml";
+import * as z from "zod";
+import { LifeboatError, messageOf } from "../errors.ts";
+import { siteName } from "./fields.ts";
+
+/**
+ * Configuration files of the two long-running processes, `lifeboat agent --config FILE` and `lifeboat witness --config
+ * FILE`. YAML or JSON; unknown fields are refused, so that a misspelt one is not silently ignored.
+ */
+
+const address = (what: string) =>
+  z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s/]+):\d{1,5}$/, { error: "must be HOST:PORT, for example 10.0.0.5:7443" })
+    .describe(what);
+
+const tlsSchema = z
+  .strictObject({
+    cert: z.string().min(1).describe("File with the certificate of this process (PEM)."),
+    key: z.string().min(1).describe("File with its private key (PEM)."),
+    ca: z.string().min(1).describe("File with the authorities of the pair (PEM, one or several)."),
+  })
+  .describe("Mutual TLS. The files are read again when they change.");
+
+const level = z
+  .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
+  .default("info")
+  .describe("Least level of log lines.");
+
+const pairName = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, { error: "must be a lower-case name" })
+  .describe("Name of the pair, as in the certificates.");
+
+export const agentConfigSchema = z
+  .strictObject({
+    site: siteName("Name of this site."),
+    pair: pairName,
+    namespace: z
+      .string()
+      .default("lifeboat-system")
+      .describe("Namespace of this agent; canaries and leases live there."),
+    kubeconfig: z
+      .string()
+      .optional()
+      .describe("Kubeconfig of this site's API server. Absent: the pod's service account."),
+    context: z.string().optional().describe("Context of the kubeconfig."),
+    listen: address("Address at which peers reach this agent.").default("0.0.0.0:7443"),
+    peers: z
+      .array(
+        z
+          .strictObject({
+            site: siteName("Name of the peer's site."),
+            address: address("Address of its agent. Absent: it dials us.").optional(),
+          })
+          .describe("A peer."),
+      )
+      .min(1)
+      .max(16)
+      .describe("The other sites that this agent replicates with."),
+    witness: z
+      .strictObject({ address: address("Address of the witness.") })
+      .describe("The witness. Without one, only what was granted goes on.")
+      .optional(),
+    tls: tlsSchema,
+    dataDir: z.string().min(1).describe("Folder of the journal; must survive a restart."),
+    journalKey: z
+      .string()
+      .optional()
+      .describe("File with 32 random bytes: the journal's texts are encrypted with it. Absent: they are not."),
+    metrics: address("Address of /metrics, /healthz and /readyz.").default("0.0.0.0:9440"),
+    logLevel: level,
+  })
+  .describe("Configuration of an agent.");
+
+export const witnessConfigSchema = z
+  .strictObject({
+    pair: pairName,
+    listen: address("Address at which the agents reach this witness.").default("0.0.0.0:7444"),
+    tls: tlsSchema,
+    dataDir: z.string().min(1).describe("Folder of the witness's store; must survive a restart."),
+    metrics: address("Address of /metrics, /healthz and /readyz.").default("0.0.0.0:9441"),
+    logLevel: level,
+  })
+  .describe("Configuration of a witness.");
+
+export type AgentConfig = z.output<typeof agentConfigSchema>;
+export type WitnessConfig = z.output<typeof witnessConfigSchema>;
+
+/** Reads and checks a configuration file. Throws ConfigInvalid that names every wrong field. */
+export async function loadConfig<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.output<Schema>> {
+  let value: unknown;
+  try {
+    value = parse(await readFile(path, "utf8"));
+  } catch (cause) {
+    throw new LifeboatError("ConfigInvalid", `cannot read ${path}: ${messageOf(cause)}`, { op: "config.load", cause });
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => `${issue.path.join(".") || "file"}: ${issue.message}`);
+  throw new LifeboatError("ConfigInvalid", `${path}: ${problems.join("; ")}`, {
+    op: "config.load",
+    hint: "docs/configuration.md lists every field",
+  });
+}
