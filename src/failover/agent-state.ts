@@ -90,7 +90,13 @@ export type Phase =
   /** Holder by certificate, not running: lapsed, or booted cold. */
   | { readonly type: "Fenced"; readonly reason: string }
   /** Source of a switchover, still running until the runner says `quiesced`. */
-  | { readonly type: "Quiescing"; readonly opId: string; readonly stage: "preparing" | "stopping" | "sealing" }
+  | {
+      readonly type: "Quiescing";
+      readonly opId: string;
+      readonly stage: "preparing" | "stopping" | "sealing";
+      /** Called off when it is not sealed by then. */
+      readonly untilMs: number;
+    }
   | { readonly type: "Sealed"; readonly opId: string }
   | { readonly type: "Blocked"; readonly reason: string; readonly action: string };
 
@@ -123,7 +129,6 @@ export interface PeerView {
   readonly ready: Readiness;
   readonly lagMs: number | null;
   readonly cert: Cert | null;
-  readonly stamp: Stamp | null;
 }
 
 export interface GuardReport {
@@ -156,7 +161,7 @@ export type Continuation =
 export interface Pending {
   readonly token: number;
   readonly record: SiteRecord;
-  readonly then: Continuation;
+  readonly next: Continuation;
 }
 
 /** An order by a person that goes on until it is carried out or refused. */
@@ -169,9 +174,10 @@ export interface Order {
 
 /** Switchover as seen by the target. */
 export interface Incoming {
+  /** What is named in the seal is applied here and equal in every hash. */
   readonly verified: boolean;
+  /** Of the CaughtUp; the commit repeats it. */
   readonly nonce: string;
-  readonly lastSentAtMs: number;
 }
 
 export interface AgentState {

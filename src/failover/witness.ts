@@ -268,7 +268,7 @@ function voidByHolder(draft: Draft, message: Renew): void {
 }
 
 function promiseRefusal(draft: Draft, message: Renew, heard: Heard, isHolder: boolean): Refusal | null {
-  const { state, instance, now } = draft;
+  const { state, now } = draft;
   if (state.blocked !== null) return refusal("Conflict", state.blocked);
   if (!isHolder) {
     return isNewer(state.record.cert, message.cert)
@@ -400,7 +400,7 @@ function prepare(draft: Draft, message: SwitchPrepare, outdated: boolean): void 
 }
 
 function prepareRefusal(draft: Draft, message: SwitchPrepare, outdated: boolean): Refusal | null {
-  const { state, instance, now } = draft;
+  const { state, now } = draft;
   const { record } = state;
   if (outdated) return refusal("OlderIncarnation", `a newer incarnation of ${message.site} has been heard`);
   if (state.blocked !== null) return refusal("Conflict", state.blocked);
@@ -424,7 +424,7 @@ function prepareRefusal(draft: Draft, message: SwitchPrepare, outdated: boolean)
 
 function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): void {
   if (!outdated) hearOrder(draft, message);
-  const { state, instance } = draft;
+  const { state } = draft;
   const { record } = state;
   const { opId, nonce, seq, group, site, leaseMs, guardMs } = message;
   if (outdated || state.blocked !== null || recovering(state)) {

@@ -1,0 +1,265 @@
+/** Getting an epoch: when to ask the witness, what to do with its answer, and what a newer epoch elsewhere means. */
+import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
+import type { Cert } from "./epoch.ts";
+import type { AgentState, Phase } from "./agent-state.ts";
+import type { Acquire, AcquireKind, AcquireRefused, Grant, Refusal } from "./messages.ts";
+import { echoMaxMs } from "./timing.ts";
+import {
+  heardWithin,
+  holdsCert,
+  isBehind,
+  isLeaseFree,
+  isRunning,
+  leaseEndMs,
+  readiness,
+  restPhase,
+  unsettledNodes,
+} from "./agent-draft.ts";
+import type { Draft } from "./agent-draft.ts";
+import { startSilenceClocks } from "./agent-renew.ts";
+import { refusal } from "./witness-grant.ts";
+
+/** A resume waits until the other site has heard the witness twice after it was asked. */
+const RESUME_HEARTBEATS = 4;
+
+/** Asks the witness when there is something to ask for and nothing speaks against it here. */
+export function acquireRules(d: Draft): void {
+  const { s, now } = d;
+  if (s.phase.type === "Acquiring") {
+    keepAsking(d, s.phase);
+    return;
+  }
+  if (now < s.nextTryAtMs || s.pending !== null || isBehind(s)) return;
+  const kind = wanted(s);
+  if (kind === null) return;
+  const refused = localRefusal(s, kind, now);
+  if (refused !== null) {
+    if (refused.code !== s.lastRefusal?.code) d.set({ lastRefusal: refused });
+    return;
+  }
+  d.phase({ type: "Acquiring", kind, nonce: d.nonce(), sentAtMs: now, lastSentAtMs: now });
+  send(d);
+}
+
+function wanted(s: AgentState): AcquireKind | null {
+  switch (s.phase.type) {
+    case "Adopting":
+      return "adopt";
+    case "Fenced":
+      return s.record.disarm === null ? "resume" : null;
+    case "Sealed":
+      return s.record.voided.includes(s.phase.opId) ? "unseal" : null;
+    case "Standby":
+      if (s.record.cert === null) return null;
+      if (s.order?.verb === "failover") return "manual";
+      return s.policy.automatic ? "takeover" : null;
+    default:
+      return null;
+  }
+}
+
+/** This site's own vote: it is a grantor of the peer's lease, and knows best how good its data is. */
+function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | null {
+  const { timing } = s.policy;
+  if (kind !== "adopt" && kind !== "unseal") {
+    const leftMs = Math.max(s.promiseUntilMs, s.bootedAtMs + s.record.promiseMsMax) - now;
+    if (leftMs > 0 && kind !== "resume") {
+      return refusal(
+        "PromiseRuns",
+        `${s.config.site} has promised ${s.config.peer} ${Math.ceil(leftMs)} ms more`,
+        leftMs,
+      );
+    }
+    if (s.promiseUntilMs > now) return refusal("PromiseRuns", "an older promise to the peer still runs");
+    if (s.record.veto !== null && kind !== "resume") return vetoed(s);
+  }
+  if (kind === "takeover") {
+    if (!s.armed) return refusal("NotArmed", `automatic failover away from ${s.config.peer} is not armed`);
+    const ready = readiness(s);
+    if (ready !== "Ready") return refusal("NotReady", `${s.config.site} is ${ready}`);
+    const { lagMs } = s.data;
+    if (lagMs === null || lagMs > s.policy.maxLagMs) {
+      return refusal("LagTooHigh", `${s.config.site} lags by ${lagMs ?? "?"} ms, at most ${s.policy.maxLagMs} allowed`);
+    }
+  }
+  if (s.witness.stamp === null || !heardWithin(s, "witness", echoMaxMs(timing.leaseMs), now)) {
+    return refusal("NoEcho", "the witness is not heard");
+  }
+  return null;
+}
+
+export function vetoed(s: AgentState): Refusal {
+  return refusal("Veto", `${s.config.peer} runs without a lease; if it is off, use force-fenced`);
+}
+
+function patienceMs(s: AgentState, kind: AcquireKind): number {
+  const { timing } = s.policy;
+  return timing.requestMs + (kind === "resume" || kind === "unseal" ? RESUME_HEARTBEATS * timing.heartbeatMs : 0);
+}
+
+function keepAsking(d: Draft, phase: Extract<Phase, { type: "Acquiring" }>): void {
+  const { s, now } = d;
+  if (s.pending !== null) return;
+  if (now >= phase.sentAtMs + patienceMs(s, phase.kind) || isBehind(s)) {
+    // From here on a grant for this nonce is void: the site may promise to the peer again.
+    d.phase(restPhase(s, "the witness did not answer"));
+    d.set({ nextTryAtMs: now + s.policy.timing.heartbeatMs });
+    return;
+  }
+  if (now < phase.lastSentAtMs + s.policy.timing.heartbeatMs) return;
+  d.phase({ ...phase, lastSentAtMs: now });
+  send(d);
+}
+
+function send(d: Draft): void {
+  if (d.s.phase.type !== "Acquiring") return;
+  const { kind, nonce } = d.s.phase;
+  const seq = d.nextSeq("witness", true);
+  const { s } = d;
+  const { timing } = s.policy;
+  const message: Acquire = {
+    type: "Acquire",
+    group: s.config.group,
+    site: s.config.site,
+    incarnation: s.record.incarnation,
+    seq,
+    kind,
+    cert: s.record.cert,
+    nonce,
+    echo: s.witness.stamp,
+    ready: readiness(s),
+    lagMs: s.data.lagMs,
+    maxLagMs: s.policy.maxLagMs,
+    cooldownMs: s.policy.cooldownMs,
+    unproven: s.policy.unproven,
+    recoveryPoint: s.data.recoveryPoint,
+    leaseMs: timing.leaseMs,
+    guardMs: Math.max(timing.guardMs, s.fence.stopBoundMs),
+    opId: kind === "unseal" && s.record.seal !== null ? s.record.seal.opId : "",
+  };
+  d.emit({ type: "toWitness", message });
+}
+
+export function granted(d: Draft, grant: Grant): void {
+  const { s } = d;
+  const { phase } = s;
+  if (phase.type !== "Acquiring" || phase.nonce !== grant.nonce || s.pending !== null) return;
+  if (grant.cert.epoch.generation < s.witnessGeneration || !isNewer(grant.cert, s.record.cert)) return;
+  if (grant.cert.holder !== s.config.site) return;
+  const sent = s.witness.sent.find(([seq]) => seq === grant.seq);
+  if (sent === undefined) return;
+  accept(d, grant.cert, sent[1], grant.leaseMs, grant.kind);
+}
+
+/** Durable first; it runs once that is confirmed, if the lease has not run out meanwhile. */
+export function accept(d: Draft, cert: Cert, sentAtMs: number, leaseMs: number, how: AcquireKind | "commit"): void {
+  const { timing } = d.s.policy;
+  const leaseEnd = sentAtMs + Math.min(leaseMs, timing.leaseMs) * timing.factor;
+  d.see(cert);
+  const patch = { cert, disarm: null, veto: null, seal: null, incoming: null, divergence: null };
+  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, how });
+}
+
+export function afterGrant(d: Draft, leaseEnd: number, sentAtMs: number, how: AcquireKind | "commit"): void {
+  const { cert } = d.s.record;
+  if (cert === null || isBehind(d.s)) return;
+  d.set({ lastRefusal: null, armed: false, incoming: null, following: null, keepVeto: true });
+  if (leaseEnd <= d.now) {
+    d.phase({ type: "Fenced", reason: "the grant came too late to be used" });
+    return;
+  }
+  d.phase({ type: "Active" });
+  d.grantor("peer", { leaseEndMs: 0, leaseSentAtMs: 0 });
+  d.grantor("witness", { leaseEndMs: leaseEnd, leaseSentAtMs: sentAtMs });
+  startSilenceClocks(d);
+  d.emit({ type: "startRunning", cert, kind: how });
+  d.notice("Active", `runs here under epoch ${formatCert(cert)} (${how})`);
+  const { order } = d.s;
+  if (order !== null) {
+    d.outcome(order.nonce, true, "Done", `${d.s.config.site} runs the group under epoch ${formatCert(cert)}`);
+    d.set({ order: null });
+  }
+}
+
+export function acquireRefused(d: Draft, message: AcquireRefused): void {
+  const { s, now } = d;
+  const { phase } = s;
+  d.see(message.cert);
+  if (phase.type !== "Acquiring" || phase.nonce !== message.nonce || s.pending !== null) return;
+  const { refusal: refused } = message;
+  if (refused.code !== s.lastRefusal?.code) d.notice("Refused", refused.reason);
+  d.set({ lastRefusal: refused });
+  // The question stays open under its nonce: the witness now listens for the other site.
+  if (refused.code === "OtherNotHeard") return;
+  const waitMs = Math.min(refused.retryInMs ?? Infinity, s.policy.timing.heartbeatMs);
+  d.phase(restPhase(s, refused.reason));
+  d.set({ nextTryAtMs: now + waitMs });
+  const { order } = d.s;
+  if (order !== null && order.verb === "failover" && isFinal(refused)) {
+    d.outcome(order.nonce, false, refused.code, refused.reason);
+    d.set({ order: null });
+  }
+}
+
+/** Refusals that no waiting changes; the person who ordered it must do something else. */
+function isFinal(refused: Refusal): boolean {
+  return refused.code === "Veto" || refused.code === "NoFence" || refused.code === "Conflict";
+}
+
+/** The lease ran out: stop, and ask for a new epoch. */
+export function lapseRule(d: Draft): void {
+  const { s, now } = d;
+  if (!isRunning(s) || isLeaseFree(s) || leaseEndMs(s) > now) return;
+  const reason = "its lease ran out: neither witness nor peer has promised again";
+  d.stop(reason);
+  if (s.phase.type === "Quiescing") d.set({ aborting: s.phase.opId });
+  d.phase({ type: "Fenced", reason });
+  d.notice("Fenced", reason);
+}
+
+/** Someone holds a newer epoch: stop at once, then write it down, then follow. */
+export function followRule(d: Draft): void {
+  const { s } = d;
+  if (!isBehind(s) || s.seen === null) return;
+  const { seen } = s;
+  if (s.phase.type !== "Standby" && s.phase.type !== "Blocked" && s.pending?.next.type !== "granted") {
+    const reason = `superseded by epoch ${formatCert(seen)}`;
+    d.stop(reason);
+    d.phase({ type: "Fenced", reason });
+  }
+  if (s.pending !== null) return;
+  const ran = holdsCert(s) && s.record.cert !== null && !isSealed(s) ? s.record.cert : null;
+  const mine = seen.holder === s.config.site;
+  const divergence = mine ? s.record.divergence : ran === null ? s.record.divergence : { cert: ran, saved: false };
+  d.persist({ cert: seen, disarm: null, seal: null, incoming: null, veto: null, divergence }, { type: "followed" });
+}
+
+function isSealed(s: AgentState): boolean {
+  return s.record.seal !== null && sameCert(s.record.seal.cert, s.record.cert);
+}
+
+export function afterFollow(d: Draft): void {
+  const { s } = d;
+  d.set({ armed: false, ask: null, incoming: null, lastRefusal: null, nextTryAtMs: d.now });
+  d.phase(restPhase(s, "the witness holds an epoch for this site that never arrived"));
+  if (s.record.cert !== null && s.phase.type === "Standby") {
+    d.notice("Standby", `follows epoch ${formatCert(s.record.cert)}`);
+  }
+}
+
+/** At a standby: keep what was written here under an older epoch, then follow the holder. */
+export function divergenceRule(d: Draft): void {
+  const { s } = d;
+  const { cert, divergence } = s.record;
+  if (s.phase.type !== "Standby" || cert === null || compareCert(s.following, cert) === "same") return;
+  d.set({ following: cert });
+  if (divergence !== null && !divergence.saved) d.emit({ type: "saveDivergence", cert: divergence.cert });
+  else d.emit({ type: "followPeer", cert });
+}
+
+/** Why a cold holder cannot lift what was recorded for its former run, or null. */
+export function settleReason(s: AgentState): string | null {
+  const nodes = unsettledNodes(s);
+  if (nodes === null) return "the API server has not yet said where pods of the group run";
+  return nodes.length === 0 ? null : `guards of ${nodes.join(", ")} have not been heard; delete nodes that are gone`;
+}

@@ -1,0 +1,167 @@
+/** Orders by a person. Each is obeyed once, against the epoch the person saw, and answered. */
+import { forcedEpoch, formatCert, formatEpoch } from "./epoch.ts";
+import type { Command } from "./agent-state.ts";
+import { holdsCert, isRunning, remembered } from "./agent-draft.ts";
+import type { Draft } from "./agent-draft.ts";
+import { vetoed } from "./agent-acquire.ts";
+import { beginSwitchover, callOff, preflight } from "./agent-switch.ts";
+
+export function commanded(d: Draft, command: Command): void {
+  const { s } = d;
+  const { nonce } = command;
+  if (s.order?.nonce === nonce) return;
+  if (s.record.usedNonces.includes(nonce)) {
+    d.outcome(nonce, false, "Replayed", "this order was already carried out or refused");
+    return;
+  }
+  switch (command.verb) {
+    case "failover":
+    case "switchover":
+      move(d, command);
+      return;
+    case "force-fenced":
+      force(d, command);
+      return;
+    case "abort":
+      abort(d, nonce);
+      return;
+    case "pause":
+    case "resume":
+      pause(d, command.verb === "pause", nonce);
+      return;
+  }
+}
+
+function stale(d: Draft, epoch: string): string | null {
+  const { cert } = d.s.record;
+  if (cert === null) return "the group has never been granted to any site";
+  return formatEpoch(cert.epoch) === epoch ? null : `the group is at epoch ${formatCert(cert)} now, not at ${epoch}`;
+}
+
+function move(d: Draft, command: Extract<Command, { verb: "failover" | "switchover" }>): void {
+  const { s, now } = d;
+  const { nonce, to, verb } = command;
+  const { config } = s;
+  const refuse = (code: string, message: string): void => d.outcome(nonce, false, code, message);
+  if (to !== config.site && to !== config.peer) {
+    refuse("UnknownSite", `${to} is not a site of this group; choose ${config.site} or ${config.peer}`);
+    return;
+  }
+  const old = stale(d, command.epoch);
+  if (old !== null) {
+    refuse("StaleEpoch", old);
+    return;
+  }
+  const holder = s.record.cert?.holder;
+  if (holder === to) {
+    refuse("AlreadyThere", `${to} holds the group already`);
+    return;
+  }
+  if (s.order !== null || s.phase.type === "Acquiring" || s.phase.type === "Quiescing") {
+    refuse("Busy", "another move of this group is under way");
+    return;
+  }
+  const found = holder === config.site ? preflight(d) : [];
+  if (found.length > 0) {
+    refuse("NotPrepared", found.join("; "));
+    return;
+  }
+  const usedNonces = remembered(s.record.usedNonces, nonce);
+  if (!d.persist({ usedNonces }, { type: "none" })) refuse("Busy", "a record is being written; order it again");
+  else if (holder === config.site) beginSwitchover(d, nonce);
+  else moveHere(d, verb, nonce, now);
+}
+
+function moveHere(d: Draft, verb: "failover" | "switchover", nonce: string, now: number): void {
+  const { s } = d;
+  const { timing } = s.policy;
+  const answers = s.peer !== null && now - s.peer.heardAtMs <= timing.leaseMs && s.peer.state === "Active";
+  if (answers || verb === "switchover") {
+    const { group, site } = s.config;
+    d.set({ order: { verb: "switchover", nonce, untilMs: now + timing.switchTimeoutMs } });
+    d.emit({ type: "toPeer", message: { type: "SwitchAsk", group, opId: nonce, to: site, cert: s.record.cert } });
+    return;
+  }
+  if (s.record.veto !== null) {
+    d.outcome(nonce, false, "Veto", vetoed(s).reason);
+    return;
+  }
+  const untilMs = now + 2 * timing.promiseMs + timing.requestMs;
+  d.set({ order: { verb: "failover", nonce, untilMs }, nextTryAtMs: now });
+}
+
+/**
+ * A person attests that the other site is off. No promise is waited for and no lease is needed: the epoch names this
+ * site, and the other one cannot come back without the witness hearing this one.
+ */
+function force(d: Draft, command: Extract<Command, { verb: "force-fenced" }>): void {
+  const { s, now } = d;
+  const { nonce } = command;
+  const { cert } = s.record;
+  const old = stale(d, command.epoch);
+  if (old !== null || cert === null) {
+    d.outcome(nonce, false, "StaleEpoch", old ?? "the group has never been granted");
+    return;
+  }
+  if (isRunning(s)) {
+    d.outcome(nonce, false, "AlreadyThere", `${s.config.site} runs the group already`);
+    return;
+  }
+  const { peer } = s;
+  const answers = peer !== null && now - peer.heardAtMs <= s.policy.timing.leaseMs;
+  if (answers && !holdsCert(s) && (peer.state === "Active" || peer.state === "Quiescing")) {
+    d.outcome(nonce, false, "PeerAnswers", `${s.config.peer} answers and runs the group; use switchover`);
+    return;
+  }
+  const next = { epoch: forcedEpoch(cert.epoch, s.config.site), holder: s.config.site, sig: "" };
+  const patch = {
+    cert: next,
+    disarm: { by: "person" as const },
+    veto: null,
+    seal: null,
+    incoming: null,
+    usedNonces: remembered(s.record.usedNonces, nonce),
+  };
+  d.set({ order: { verb: "failover", nonce, untilMs: now + s.policy.timing.promiseMs } });
+  if (d.persist(patch, { type: "forced" })) return;
+  d.set({ order: null });
+  d.outcome(nonce, false, "Busy", "a record is being written; order it again");
+}
+
+export function afterForce(d: Draft): void {
+  const { s } = d;
+  const { cert } = s.record;
+  if (cert === null) return;
+  d.see(cert);
+  d.set({ armed: false, incoming: null, following: null, keepVeto: true });
+  d.phase({ type: "Active" });
+  d.grantor("witness", { leaseEndMs: 0, leaseSentAtMs: 0, promisedAtMs: d.now });
+  d.grantor("peer", { leaseEndMs: 0, leaseSentAtMs: 0, promisedAtMs: d.now });
+  d.emit({ type: "startRunning", cert, kind: "forced" });
+  d.notice("Active", `runs here under forced epoch ${formatCert(cert)}`);
+  if (s.order !== null) d.outcome(s.order.nonce, true, "Done", `runs under forced epoch ${formatCert(cert)}`);
+  d.set({ order: null });
+}
+
+function abort(d: Draft, nonce: string): void {
+  const { phase } = d.s;
+  if (phase.type === "Quiescing") {
+    callOff(d, phase, "called off by a person");
+    d.outcome(nonce, true, "Done", "the switchover is called off; the group goes on where it was");
+    return;
+  }
+  const reason =
+    phase.type === "Sealed"
+      ? "the group is sealed; the witness decides within the switchover's time limit"
+      : "there is no switchover to call off here";
+  d.outcome(nonce, false, "NothingToAbort", reason);
+}
+
+function pause(d: Draft, paused: boolean, nonce: string): void {
+  const usedNonces = remembered(d.s.record.usedNonces, nonce);
+  if (!d.persist({ paused, usedNonces }, { type: "none" })) {
+    d.outcome(nonce, false, "Busy", "a record is being written; order it again");
+    return;
+  }
+  d.outcome(nonce, true, "Done", paused ? "automatic failover is paused" : "automatic failover is wanted again");
+}

@@ -1,0 +1,103 @@
+/** The site's node guards: what they report, what they are told, and where unguarded nodes may be used. */
+import { sameCert } from "./epoch.ts";
+import type { GuardReport } from "./agent-state.ts";
+import { holdsCert, isLeaseFree, leaseEndMs } from "./agent-draft.ts";
+import type { Draft } from "./agent-draft.ts";
+import { depose } from "./agent-renew.ts";
+import type { GuardAnswer, GuardPoll } from "./messages.ts";
+
+/** True when the report changed something that rules look at. */
+export function guardPolled(d: Draft, poll: GuardPoll): boolean {
+  const { s } = d;
+  if (poll.incarnation > s.record.incarnation) depose(d, poll.incarnation);
+  d.see(poll.cert);
+  const last = s.guards[poll.node];
+  const answer = answerTo(d, poll);
+  const report: GuardReport = {
+    mode: poll.mode,
+    cert: poll.cert,
+    incarnation: poll.incarnation,
+    applied: poll.applied,
+    atMs: d.now,
+    stopMs: poll.stopMs,
+    // A rebooted node counts its polls anew, fenced: nothing that was answered before can reach it.
+    freeSeq:
+      answer.verdict === "free" || answer.verdict === "open" ? poll.seq : Math.min(last?.freeSeq ?? -1, poll.seq),
+  };
+  d.set({ guards: { ...s.guards, [poll.node]: report } });
+  d.emit({ type: "answerGuard", answer });
+  return (
+    last === undefined ||
+    last.mode !== report.mode ||
+    last.incarnation !== report.incarnation ||
+    last.applied <= last.freeSeq !== report.applied <= report.freeSeq ||
+    d.s.phase.type === "Unknown"
+  );
+}
+
+function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
+  const { s, now } = d;
+  const verdict = verdictOf(d);
+  const end = leaseEndMs(s);
+  const sentAt = end === s.witness.leaseEndMs ? s.witness.leaseSentAtMs : s.peerGrantor.leaseSentAtMs;
+  return {
+    type: "GuardAnswer",
+    group: poll.group,
+    node: poll.node,
+    bootId: poll.bootId,
+    seq: poll.seq,
+    verdict,
+    cert: s.record.cert,
+    incarnation: s.record.incarnation,
+    remainingMs: verdict === "hold" ? end - now : 0,
+    agentNowMs: now,
+    leaseSentAtMs: sentAt,
+    reason: verdict === "deny" ? denial(d) : "",
+  };
+}
+
+function verdictOf(d: Draft): GuardAnswer["verdict"] {
+  const { s, now } = d;
+  const { type } = s.phase;
+  if (type === "Unknown") return "wait";
+  if (s.record.cert === null) return type === "Blocked" ? "wait" : "open";
+  if (type !== "Active" && type !== "Quiescing") return "deny";
+  if (isLeaseFree(s)) return "free";
+  return leaseEndMs(s) > now ? "hold" : "deny";
+}
+
+function denial(d: Draft): string {
+  const { phase, config } = d.s;
+  if (phase.type === "Fenced" || phase.type === "Blocked") return phase.reason;
+  return `${config.site} is ${phase.type} for this group`;
+}
+
+/** A booted holder: at least one guard that held on under this certificate proves that the site never stopped. */
+export function guardsHeldOn(d: Draft): boolean {
+  const { s } = d;
+  for (const node in s.guards) {
+    const report = s.guards[node];
+    if (report === undefined || (report.mode !== "leased" && report.mode !== "free")) continue;
+    if (sameCert(report.cert, s.record.cert)) return true;
+  }
+  return false;
+}
+
+/** No guard can have held on: all that have pods were heard, and are down. */
+export function guardsAllDown(d: Draft): boolean {
+  const { s } = d;
+  if (s.nodesWithPods === null) return false;
+  return s.nodesWithPods.every((node) => s.guards[node]?.mode === "fenced") && s.nodesWithPods.length > 0;
+}
+
+/**
+ * Unguarded nodes may be used only after the witness has taken note that guards are not what stops this group, and no
+ * longer as soon as guards are to be relied upon again.
+ */
+export function unguardedRule(d: Draft): void {
+  const { s } = d;
+  const allowed = s.fence.cap !== "guard" && (!holdsCert(s) || s.witness.fenceCap !== "guard");
+  if (allowed === s.unguardedAllowed) return;
+  d.set({ unguardedAllowed: allowed });
+  d.emit({ type: "allowUnguarded", allowed });
+}

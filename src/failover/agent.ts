@@ -1,0 +1,331 @@
+/** The agent's reducer for one group at one site: see agent-state.ts for events and effects. */
+import { sameCert } from "./epoch.ts";
+import {
+  acquireRefused,
+  acquireRules,
+  afterFollow,
+  afterGrant,
+  divergenceRule,
+  followRule,
+  granted,
+  lapseRule,
+} from "./agent-acquire.ts";
+import { afterForce, commanded } from "./agent-commands.ts";
+import { Draft, holdsCert, isLeaseFree, isRunning, leaseEndMs, restPhase } from "./agent-draft.ts";
+import { guardPolled, guardsAllDown, guardsHeldOn, unguardedRule } from "./agent-guards.ts";
+import {
+  acknowledged,
+  disarmRules,
+  peerRenewed,
+  renewWhenDue,
+  resumeWarm,
+  settleGuards,
+  startSilenceClocks,
+} from "./agent-renew.ts";
+import {
+  afterSeal,
+  committed,
+  incomingRule,
+  opHeard,
+  prepared,
+  quiesced,
+  resendSwitch,
+  sealArrived,
+  sealReady,
+  switchAsked,
+  switchRefused,
+  switchTimeouts,
+  verified,
+} from "./agent-switch.ts";
+import type {
+  AgentConfig,
+  AgentEvent,
+  AgentState,
+  AgentStep,
+  Continuation,
+  Grantor,
+  SiteRecord,
+} from "./agent-state.ts";
+
+const silentGrantor: Grantor = {
+  leaseEndMs: 0,
+  leaseSentAtMs: 0,
+  heardAtMs: -Infinity,
+  promisedAtMs: -Infinity,
+  stamp: null,
+  refusal: null,
+  fenceCap: "guard",
+  seesReadyPeer: false,
+  seesWitness: false,
+  seq: 0,
+  sent: [],
+};
+
+/**
+ * A process starts to lead the site for this group. `record` is what was durable with its incarnation raised by one,
+ * **already written** by compare-and-swap.
+ */
+export function bootAgent(config: AgentConfig, record: SiteRecord, now: number): AgentStep {
+  const blank: AgentState = {
+    config,
+    policy: config.policy,
+    bootedAtMs: now,
+    record,
+    seen: record.cert,
+    witnessGeneration: 0,
+    pending: null,
+    uncertain: false,
+    retryPersistAtMs: now,
+    nextToken: 1,
+    nextNonce: 1,
+    phase: { type: "Standby" },
+    witness: silentGrantor,
+    peerGrantor: silentGrantor,
+    peer: null,
+    promiseUntilMs: 0,
+    armed: false,
+    ask: null,
+    keepVeto: true,
+    guards: {},
+    nodesWithPods: null,
+    fence: { cap: "none", stopBoundMs: 0 },
+    data: { readiness: "Syncing", lagMs: null, recoveryPoint: "" },
+    apiDownSinceMs: null,
+    nextRenewAtMs: now,
+    nextTryAtMs: now,
+    lastRefusal: null,
+    order: null,
+    incoming: null,
+    aborting: "",
+    deposedBy: record.incarnation,
+    unguardedAllowed: false,
+    following: null,
+  };
+  const rest = restPhase(blank, "");
+  const phase = rest.type === "Fenced" ? ({ type: "Unknown", warm: false } as const) : rest;
+  return stepAgent({ ...blank, phase }, { type: "tick" }, now);
+}
+
+export function stepAgent(state: AgentState, event: AgentEvent, now: number): AgentStep {
+  const d = new Draft(state, now);
+  if (handle(d, event)) advance(d);
+  return { state: d.s, effects: d.effects };
+}
+
+/** When the next `tick` is due, on the agent's clock. */
+export function nextWakeAgent(s: AgentState): number {
+  let at = s.nextRenewAtMs;
+  if (isRunning(s) && !isLeaseFree(s)) at = Math.min(at, leaseEndMs(s));
+  if (s.phase.type === "Unknown") at = Math.min(at, s.bootedAtMs + s.policy.timing.leaseMs);
+  if (s.phase.type === "Standby" || s.phase.type === "Fenced" || s.phase.type === "Adopting") {
+    at = Math.min(at, Math.max(s.nextTryAtMs, s.promiseUntilMs));
+  }
+  return at;
+}
+
+/** Takes in one event; false when no rule can have a new answer. */
+function handle(d: Draft, event: AgentEvent): boolean {
+  switch (event.type) {
+    case "tick":
+      return true;
+    case "fromWitness":
+      return fromWitness(d, event.message);
+    case "fromPeer":
+      return fromPeer(d, event.message);
+    case "guard":
+      return guardPolled(d, event.poll);
+    case "persisted":
+      return persisted(d, event.token);
+    case "persistFailed":
+      return persistFailed(d, event);
+    case "policy":
+      d.set({ policy: event.policy });
+      return true;
+    case "data":
+      d.set({ data: { readiness: event.readiness, lagMs: event.lagMs, recoveryPoint: event.recoveryPoint } });
+      return false;
+    case "nodes":
+      return nodes(d, event);
+    case "fence":
+      d.set({ fence: { cap: event.cap, stopBoundMs: event.stopBoundMs } });
+      return true;
+    case "api":
+      d.set({ apiDownSinceMs: event.up ? null : (d.s.apiDownSinceMs ?? d.now) });
+      return false;
+    case "command":
+      commanded(d, event.command);
+      return true;
+    case "quiesced":
+      quiesced(d, event.opId);
+      return true;
+    case "sealReady":
+      sealReady(d, event);
+      return true;
+    case "verified":
+      verified(d, event);
+      return true;
+    case "divergenceSaved":
+      divergenceSaved(d);
+      return true;
+  }
+}
+
+function fromWitness(d: Draft, message: Extract<AgentEvent, { type: "fromWitness" }>["message"]): boolean {
+  switch (message.type) {
+    case "RenewAck":
+      acknowledged(d, "witness", message);
+      opHeard(d, message.op);
+      return true;
+    case "Grant":
+      granted(d, message);
+      return true;
+    case "AcquireRefused":
+      acquireRefused(d, message);
+      return true;
+    case "SwitchPrepared":
+      prepared(d, message.opId);
+      return true;
+    case "SwitchRefused":
+      switchRefused(d, message);
+      return true;
+    case "Commit":
+      committed(d, message);
+      return true;
+    case "Released":
+      d.notice("Released", "the witness has let go of the group");
+      return true;
+  }
+}
+
+function fromPeer(d: Draft, message: Extract<AgentEvent, { type: "fromPeer" }>["message"]): boolean {
+  switch (message.type) {
+    case "Renew":
+      peerRenewed(d, message);
+      return true;
+    case "RenewAck":
+      acknowledged(d, "peer", message);
+      return true;
+    case "SwitchAsk":
+      switchAsked(d, message);
+      return true;
+    case "SwitchRefused":
+      switchRefused(d, message);
+      return true;
+    case "Sealed":
+      sealArrived(d, message);
+      return true;
+  }
+}
+
+/** The rules that time or a new fact may have made true, in the order in which they must win. */
+function advance(d: Draft): void {
+  lapseRule(d);
+  followRule(d);
+  unknownRule(d);
+  cancelRule(d);
+  disarmRules(d);
+  settleGuards(d);
+  incomingRule(d);
+  switchTimeouts(d);
+  divergenceRule(d);
+  acquireRules(d);
+  unguardedRule(d);
+  if (d.now >= d.s.nextRenewAtMs) {
+    renewWhenDue(d);
+    resendSwitch(d);
+  }
+}
+
+/**
+ * Booted as the holder: warm when a guard held on, cold when all are known to be down or when every copy of a lease
+ * that a former process can have given has run out.
+ */
+function unknownRule(d: Draft): void {
+  const { s, now } = d;
+  if (s.phase.type !== "Unknown") return;
+  if (!s.phase.warm && guardsHeldOn(d)) {
+    d.phase({ type: "Unknown", warm: true });
+    d.set({ nextRenewAtMs: now });
+    if (s.record.disarm !== null) {
+      resumeWarm(d);
+      startSilenceClocks(d);
+    }
+    return;
+  }
+  const over = now - s.bootedAtMs >= s.policy.timing.leaseMs;
+  if (over || (!s.phase.warm && guardsAllDown(d))) {
+    d.phase({ type: "Fenced", reason: "booted cold; a new epoch is needed" });
+  }
+}
+
+/** A cold boot or a lapse ends a run without a lease: the record goes first, the veto elsewhere after it. */
+function cancelRule(d: Draft): void {
+  const { s } = d;
+  if (s.record.disarm === null || isRunning(s) || s.phase.type === "Unknown" || !holdsCert(s)) return;
+  d.persist({ disarm: null }, { type: "none" });
+}
+
+function persisted(d: Draft, token: number): boolean {
+  const { pending } = d.s;
+  if (pending === null || pending.token !== token) return false;
+  d.set({ record: pending.record, pending: null, uncertain: false });
+  d.see(pending.record.cert);
+  continueWith(d, pending.next);
+  return true;
+}
+
+function continueWith(d: Draft, next: Continuation): void {
+  switch (next.type) {
+    case "none":
+    case "incoming":
+      return;
+    case "granted":
+      afterGrant(d, next.leaseEndMs, next.sentAtMs, next.how);
+      return;
+    case "forced":
+      afterForce(d);
+      return;
+    case "followed":
+      afterFollow(d);
+      return;
+    case "disarmed":
+      d.set({ ask: null, keepVeto: true });
+      d.notice("Disarmed", "runs without a lease: witness or peer is silent, the other has recorded no takeover");
+      return;
+    case "rearming":
+      d.set({ keepVeto: true });
+      return;
+    case "sealed":
+      afterSeal(d, next.opId);
+      return;
+  }
+}
+
+function persistFailed(d: Draft, event: Extract<AgentEvent, { type: "persistFailed" }>): boolean {
+  const { s } = d;
+  const { pending } = s;
+  if (pending === null || pending.token !== event.token) return false;
+  const uncertain = s.uncertain || pending.record.disarm !== null;
+  d.set({ pending: null, uncertain, retryPersistAtMs: d.now + s.policy.timing.heartbeatMs });
+  d.notice("RecordFailed", `the site's record could not be written: ${event.reason}`);
+  if (pending.next.type === "forced" && s.order !== null) {
+    d.outcome(s.order.nonce, false, "RecordFailed", event.reason);
+    d.set({ order: null });
+  }
+  return true;
+}
+
+function nodes(d: Draft, event: Extract<AgentEvent, { type: "nodes" }>): boolean {
+  const known = Object.entries(d.s.guards).filter(([node]) => event.all.includes(node));
+  d.set({ nodesWithPods: event.withPods, guards: Object.fromEntries(known) });
+  return true;
+}
+
+function divergenceSaved(d: Draft): void {
+  const { divergence, cert } = d.s.record;
+  if (divergence === null || divergence.saved) return;
+  const stillFollows = cert !== null && sameCert(d.s.following, cert);
+  if (d.persist({ divergence: { ...divergence, saved: true } }, { type: "none" }) && stillFollows) {
+    d.set({ following: null });
+  }
+}
