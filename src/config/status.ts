@@ -95,6 +95,16 @@ export const groupStatusSchema = z
       })
       .describe("The latest change of the active site.")
       .optional(),
+    lastRequest: z
+      .looseObject({
+        id: text("What was asked for, so that the same request is not followed twice."),
+        verb: text("failover, diff, purge or deletes-confirm."),
+        outcome: text("Running, Done or Refused."),
+        message: text("What came of it, or why it was refused and what to do instead."),
+        at: text("When this was written."),
+      })
+      .describe("The latest request by a person at this site, and what came of it.")
+      .optional(),
     peer: z
       .looseObject({
         site: text("Name of the other site."),

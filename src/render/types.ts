@@ -21,6 +21,7 @@ export interface SourceRecord {
 /**
  * What was observed and matters to rendering. Keys are keys at the target unless said otherwise. An absent fact means
  * "nothing known", which renders the careful way: owner references without a known UID are left out, webhooks wait.
+ * Sets and maps are not to be changed once handed over: a new observation is a new set.
  */
 export interface Facts {
   /** Namespaces of the group as named at the source, selectors followed. @default spec.select.namespaces.names */
@@ -39,6 +40,8 @@ export interface Facts {
   readonly storedVersions?: ReadonlyMap<ObjectKey, readonly string[]>;
   /** Present subjects of ClusterRoleBindings at the target: those of others are kept. */
   readonly subjects?: ReadonlyMap<ObjectKey, readonly Record<string, unknown>[]>;
+  /** Groups other than this one that need a shared cluster-scoped object at the target. */
+  readonly sharedWith?: ReadonlyMap<ObjectKey, readonly string[]>;
   /** Kinds (`group/Kind`) of custom resources whose objects own pods at the source. */
   readonly podOwners?: ReadonlySet<string>;
   /** Selectors and pod labels of the whole group at the source; needed when a mutation changes labels. */
