@@ -139,11 +139,22 @@ function inspect(material: CertificateMaterial): PeerIdentity {
   let subjectAltName: string | undefined;
   try {
     createSecureContext({ cert: material.cert, key: material.key, ca: material.ca });
+    checkBundle(material.ca.toString());
     subjectAltName = new X509Certificate(material.cert).subjectAltName;
   } catch (error) {
     throw unusable(`certificate, key and authorities do not fit together: ${messageOf(error)}`, error);
   }
   return identityOf(subjectAltName);
+}
+
+/** Node takes a bundle that it cannot read for an empty one, and then trusts nobody without saying why. */
+function checkBundle(pem: string): void {
+  const certificates = pem.match(/-----BEGIN CERTIFICATE-----\r?\n[^-]+-----END CERTIFICATE-----(?=\s|$)/g) ?? [];
+  const begun = pem.split("-----BEGIN").length - 1;
+  if (certificates.length === 0 || certificates.length !== begun) {
+    throw new Error(`the bundle of authorities holds ${begun} PEM blocks, ${certificates.length} of them certificates`);
+  }
+  for (const certificate of certificates) void new X509Certificate(certificate);
 }
 
 function unusable(message: string, cause: unknown): LifeboatError {

@@ -3,6 +3,7 @@ import {
   connectivityState,
   credentials as channelCredentials,
   Metadata,
+  status,
   type ChannelCredentials,
   type ChannelOptions,
   type ServiceError,
@@ -61,12 +62,34 @@ export async function connect(options: ConnectOptions, { signal }: { signal: Abo
     client.close();
     signal.throwIfAborted();
     if (seen.problem !== undefined) throw seen.problem;
-    throw fromStatus(error, { op: `rpc.connect ${options.address}`, unreachable });
+    const failure = fromStatus(error, { op: `rpc.connect ${options.address}`, unreachable });
+    throw seen.identity !== undefined && isStatus(error, status.UNAVAILABLE) ? refusedByPeer(failure) : failure;
   }
   signal.throwIfAborted();
   const { identity } = seen;
   if (identity === undefined) throw new LifeboatError("Internal", "connected without a certificate");
   return { client, peer: identity, unreachable, whenDown: (o) => whenDown(client, o), close: () => client.close() };
+}
+
+/**
+ * Node's TLS servers look at the client's certificate when the client believes the handshake done, and hang up
+ * without a word when they do not trust it.
+ */
+function refusedByPeer(cause: LifeboatError): LifeboatError {
+  return new LifeboatError(
+    "PeerCertificate",
+    `the peer proved who it is and then hung up, as it does when it does not trust our certificate: ${cause.message}`,
+    {
+      ...(cause.op === undefined ? {} : { op: cause.op }),
+      retryable: true,
+      hint: "check that the peer's bundle of authorities holds the one that signed our certificate, and its expiry",
+      cause,
+    },
+  );
+}
+
+function isStatus(error: unknown, code: status): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }
 
 /** Headers of every call. */

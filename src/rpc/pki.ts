@@ -1,3 +1,4 @@
+// oxlint-disable-next-line import/no-unassigned-import -- a polyfill is imported for what it does
 import "./reflect.ts";
 import {
   AuthorityKeyIdentifierExtension,
@@ -20,7 +21,7 @@ import { formatIdentity, type PeerIdentity } from "./identity.ts";
  * Elsewhere cert-manager or the user's own authority issues them.
  */
 
-/** PEM texts. */
+/** PEM texts, each ending with a line feed, so that certificates may be joined to a bundle. */
 export interface KeyAndCertificate {
   readonly cert: string;
   readonly key: string;
@@ -52,7 +53,7 @@ export async function createAuthority(pair: string, validity: Validity): Promise
       await SubjectKeyIdentifierExtension.create(keys.publicKey, false),
     ],
   });
-  return { cert: certificate.toString("pem"), key: await exportKey(keys.privateKey) };
+  return { cert: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
 }
 
 /** A certificate for `identity`, signed by `authority`. The host names are for other tools; Lifeboat checks identity only. */
@@ -79,7 +80,7 @@ export async function issueCertificate(
       await AuthorityKeyIdentifierExtension.create(issuer, false),
     ],
   });
-  return { cert: certificate.toString("pem"), key: await exportKey(keys.privateKey) };
+  return { cert: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
 }
 
 function common({ nowMs, days }: Validity) {
@@ -97,7 +98,7 @@ async function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
 }
 
 async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
-  return PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY");
+  return `${PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY")}\n`;
 }
 
 async function importKey(pem: string): Promise<webcrypto.CryptoKey> {

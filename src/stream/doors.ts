@@ -67,6 +67,7 @@ export interface ChangeSink {
 
 export interface SinkBatch {
   readonly epoch: string;
+  /** Its ring is `""` while a comparison after a lost position is not finished: only a new one can complete it. */
   readonly position: StreamPosition;
   readonly records: readonly ChangeRecord[];
   readonly complete: boolean;

@@ -146,9 +146,7 @@ describe("the replication service", () => {
   });
 
   it("refuses a caller of another protocol version with PeerVersion", async () => {
-    await using server = await serve(east, [
-      replicationService(anySite, { groups: noGroups, pull: async () => {} }),
-    ]);
+    await using server = await serve(east, [replicationService(anySite, { groups: noGroups, pull: async () => {} })]);
     using connection = await dial(west, server.port);
     for (const version of [0, 99]) {
       const { path, requestSerialize, responseDeserialize } = proto.Replication.service.Pull;
