@@ -258,7 +258,9 @@ export class Journal implements ChangeSink {
   async raiseEpoch(epoch: EpochText): Promise<void> {
     const stored = this.#meta.epoch;
     if (stored !== undefined && compareEpochs(epoch, stored) < 0) {
-      throw new LifeboatError("FailoverRefused", `epoch ${epoch} is older than ${stored}`, { op: "journal.raiseEpoch" });
+      throw new LifeboatError("FailoverRefused", `epoch ${epoch} is older than ${stored}`, {
+        op: "journal.raiseEpoch",
+      });
     }
     const newer = stored === undefined || compareEpochs(epoch, stored) > 0;
     const meta: Meta = { ...this.#meta, epoch, position: newer ? undefined : this.#meta.position };

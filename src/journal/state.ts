@@ -42,7 +42,9 @@ export class StateTable {
           return;
         }
         this.#db
-          .prepare("INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+          .prepare(
+            "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+          )
           .run(name, this.#codec.encode(name, JSON.stringify(value)));
       });
     } catch (error) {

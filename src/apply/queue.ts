@@ -1,0 +1,233 @@
+import PQueue from "p-queue";
+import { backoffMs, type Clock, type Random } from "../clock.ts";
+
+/**
+ * A queue of keys: one entry per key, never two workers on one key, and a key that changes while it is worked on is
+ * worked on once more. What the work is about is looked up when it starts, so the newest state wins and a burst of
+ * changes to one key costs one run. Its size is bounded by the number of keys.
+ */
+
+/** What became of one run. */
+export type Outcome =
+  | { readonly kind: "done" }
+  /** Tried again after a backoff that grows with each attempt, or sooner when {@link KeyedQueue.wake} names `need`. */
+  | { readonly kind: "retry"; readonly need?: string | undefined; readonly slow?: boolean | undefined }
+  /** Not the key's fault (the API server is away): tried again with everything else after a short pause. */
+  | { readonly kind: "pause" };
+
+export interface QueueOptions<K> {
+  /** Keys worked on at once. */
+  readonly concurrency: number;
+  /** Does the work for a key. `attempt` counts from 0 since the last success or change. A throw counts as `retry`. */
+  readonly run: (key: K, attempt: number) => Promise<Outcome>;
+  /** Higher first among those that are ready. @default all equal, first come first served */
+  readonly priorityOf?: (key: K) => number;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Told of a throw, which is a defect of `run`. */
+  readonly onDefect: (key: K, error: unknown) => void;
+}
+
+/** First retry, usually because something that is needed arrives a moment later. */
+const retryFirstMs = 100;
+/** A need that a person or a controller must meet is looked at twice a minute. */
+const retryMaxMs = 30_000;
+/** While the API server is away it is asked once a second. */
+const pauseMs = 1_000;
+
+interface Entry {
+  phase: "ready" | "running" | "waiting";
+  /** Changed while running. */
+  again: boolean;
+  attempt: number;
+  need: string | undefined;
+  timer: NodeJS.Timeout | undefined;
+  readonly onAttempt: Array<() => void>;
+}
+
+export class KeyedQueue<K extends string> {
+  readonly #options: QueueOptions<K>;
+  readonly #lanes: PQueue;
+  readonly #entries = new Map<K, Entry>();
+  readonly #needs = new Map<string, Set<K>>();
+  readonly #idle: Array<() => void> = [];
+  #resume: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor(options: QueueOptions<K>) {
+    this.#options = options;
+    this.#lanes = new PQueue({ concurrency: options.concurrency });
+  }
+
+  /** Keys that are not done: ready, running or waiting for a retry. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Keys that wait for a retry. */
+  get waiting(): number {
+    let count = 0;
+    for (const entry of this.#entries.values()) if (entry.phase === "waiting") count++;
+    return count;
+  }
+
+  has(key: K): boolean {
+    return this.#entries.has(key);
+  }
+
+  /** Asks for a run of `key` after this moment. One that waits for a retry is taken at once: its state is new. */
+  add(key: K): void {
+    this.#add(key);
+  }
+
+  /** Resolves when a run of `key` that began after this call has ended, whatever came of it. */
+  attempted(key: K): Promise<void> {
+    return new Promise((resolve) => {
+      const entry = this.#add(key);
+      if (entry === undefined) resolve();
+      else entry.onAttempt.push(resolve);
+    });
+  }
+
+  #add(key: K): Entry | undefined {
+    if (this.#stopped) return undefined;
+    const known = this.#entries.get(key);
+    if (known === undefined) {
+      const entry: Entry = {
+        phase: "ready",
+        again: false,
+        attempt: 0,
+        need: undefined,
+        timer: undefined,
+        onAttempt: [],
+      };
+      this.#entries.set(key, entry);
+      this.#schedule(key);
+      return entry;
+    }
+    if (known.phase === "running") known.again = true;
+    if (known.phase === "waiting") this.#ready(key, known, 0);
+    return known;
+  }
+
+  /** Something that keys may be waiting for has come: those that named it are tried now. */
+  wake(need: string): void {
+    for (const key of this.#needs.get(need) ?? []) {
+      const entry = this.#entries.get(key);
+      if (entry?.phase === "waiting") this.#ready(key, entry, entry.attempt);
+    }
+  }
+
+  /** Tries everything that waits for a retry now. */
+  wakeAll(): void {
+    for (const [key, entry] of this.#entries) if (entry.phase === "waiting") this.#ready(key, entry, entry.attempt);
+  }
+
+  /** Resolves when nothing is ready or running (what waits for a retry does not count). */
+  async whenIdle(): Promise<void> {
+    if (this.#busy()) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Takes no more work, forgets what has not started, and resolves when what runs has ended. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#resume);
+    this.#lanes.clear();
+    for (const [key, entry] of this.#entries) {
+      clearTimeout(entry.timer);
+      if (entry.phase !== "running") this.#drop(key, entry);
+    }
+    this.#lanes.start();
+    await this.#lanes.onIdle();
+  }
+
+  #busy(): boolean {
+    return this.#lanes.size + this.#lanes.pending > 0;
+  }
+
+  #ready(key: K, entry: Entry, attempt: number): void {
+    clearTimeout(entry.timer);
+    this.#unneed(key, entry);
+    entry.phase = "ready";
+    entry.attempt = attempt;
+    this.#schedule(key);
+  }
+
+  #schedule(key: K): void {
+    const priority = this.#options.priorityOf?.(key) ?? 0;
+    this.#lanes.add(() => this.#work(key), { priority }).catch((error: unknown) => this.#options.onDefect(key, error));
+  }
+
+  async #work(key: K): Promise<void> {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.phase !== "ready") return;
+    entry.phase = "running";
+    entry.again = false;
+    const waiters = entry.onAttempt.splice(0);
+    const outcome = await this.#run(key, entry.attempt);
+    this.#finish(key, entry, outcome);
+    for (const resolve of waiters) resolve();
+    queueMicrotask(() => this.#tellIdle());
+  }
+
+  async #run(key: K, attempt: number): Promise<Outcome> {
+    try {
+      return await this.#options.run(key, attempt);
+    } catch (error) {
+      this.#options.onDefect(key, error);
+      return { kind: "retry", slow: true };
+    }
+  }
+
+  #finish(key: K, entry: Entry, outcome: Outcome): void {
+    if (this.#stopped) return this.#drop(key, entry);
+    if (outcome.kind === "pause") return this.#pause(key, entry);
+    if (entry.again) return this.#ready(key, entry, 0);
+    if (outcome.kind === "done") return this.#drop(key, entry);
+    const firstMs = outcome.slow === true ? retryMaxMs : retryFirstMs;
+    const waitMs = backoffMs(entry.attempt, { firstMs, maxMs: retryMaxMs }, this.#options.random);
+    entry.phase = "waiting";
+    entry.attempt++;
+    entry.need = outcome.need;
+    if (outcome.need !== undefined) this.#need(outcome.need).add(key);
+    entry.timer = setTimeout(() => this.#ready(key, entry, entry.attempt), waitMs);
+    // A retry that is due does not keep a process alive that has nothing else to do.
+    entry.timer.unref();
+  }
+
+  #pause(key: K, entry: Entry): void {
+    this.#ready(key, entry, entry.attempt);
+    if (this.#lanes.isPaused) return;
+    this.#lanes.pause();
+    this.#resume = setTimeout(() => this.#lanes.start(), pauseMs);
+    this.#resume.unref();
+  }
+
+  #need(name: string): Set<K> {
+    let keys = this.#needs.get(name);
+    if (keys === undefined) {
+      keys = new Set();
+      this.#needs.set(name, keys);
+    }
+    return keys;
+  }
+
+  #unneed(key: K, entry: Entry): void {
+    if (entry.need === undefined) return;
+    const keys = this.#needs.get(entry.need);
+    keys?.delete(key);
+    if (keys?.size === 0) this.#needs.delete(entry.need);
+    entry.need = undefined;
+  }
+
+  #drop(key: K, entry: Entry): void {
+    this.#unneed(key, entry);
+    this.#entries.delete(key);
+    for (const resolve of entry.onAttempt) resolve();
+  }
+
+  #tellIdle(): void {
+    if (this.#busy()) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}

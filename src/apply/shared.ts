@@ -1,0 +1,164 @@
+import type { KubeResource } from "../kube/resource.ts";
+import { hasReason } from "../kube/status.ts";
+import { type KubeObject, marks } from "../objects/object.ts";
+import { type ObjectKey, parseKey } from "../objects/key.ts";
+import { differences } from "./compare.ts";
+import { entriesOf } from "./fields.ts";
+import { applied, failed, noteDropped, type ReconcileContext, type ReconcileDeps, type Verdict } from "./verdict.ts";
+import type { Target } from "./view.ts";
+
+/**
+ * Cluster-scoped objects that several groups, and people, may need: definitions, cluster roles, classes. They carry
+ * the list of groups that need them, are deleted with the last of these, and never take a field from its owner.
+ */
+
+/** Groups on a shared object; `undefined` for one that Lifeboat did not make. */
+export function groupsOn(object: KubeObject): string[] | undefined {
+  const text = object.metadata.annotations?.[marks.groups];
+  return text?.split(",").filter((name) => name !== "");
+}
+
+export async function reconcileShared(
+  deps: ReconcileDeps,
+  resource: KubeResource,
+  target: Target,
+  context: ReconcileContext,
+): Promise<Verdict> {
+  const { writer, notes } = deps;
+  const live = await writer.find(resource, target.object, context.signal);
+  if (live === undefined) return written(deps, target, await writer.create(resource, target.object, context.signal));
+  if (live.metadata.deletionTimestamp !== undefined) {
+    return failed({ reason: "Terminating", message: "it is being deleted and waits for its finalizers" });
+  }
+  const groups = groupsOn(live);
+  const differing = differences(withoutMarks(target.object), live).filter(
+    ({ what }) => what === "value" || what === "missing",
+  );
+  const own = context.own.has(live.metadata.uid ?? "");
+  if (groups === undefined && differing.length === 0) {
+    // Somebody else has put there just what the group needs.
+    deps.copies.observe(live);
+    notes.forgetTarget(target.key);
+    return applied;
+  }
+  if (groups === undefined && !own && !context.adopt) {
+    const fields = differing.map(({ path }) => path).join(", ");
+    return conflict(deps, target, `exists on the standby, made by somebody else, and differs in ${fields}`);
+  }
+  if (groups?.includes(deps.group) === true && differing.length === 0 && notes.dropped.get(target.key) === undefined) {
+    deps.copies.observe(live);
+    notes.forgetTarget(target.key);
+    return applied;
+  }
+  return change(deps, resource, target, live, { force: own, signal: context.signal });
+}
+
+async function change(
+  deps: ReconcileDeps,
+  resource: KubeResource,
+  target: Target,
+  live: KubeObject,
+  options: { force: boolean; signal: AbortSignal },
+): Promise<Verdict> {
+  const { signal } = options;
+  const listed = await listGroup(deps, resource, live, [...(groupsOn(live) ?? []), deps.group], signal);
+  const settled = await deps.writer.settle(resource, listed, [], signal);
+  // The marks are the maker's; a second group only adds its name to the list.
+  const object = madeByUs(live, deps) ? target.object : withoutMarks(target.object);
+  try {
+    const uid = settled.metadata.uid ?? "";
+    return written(deps, target, await deps.writer.apply(resource, object, { uid, force: options.force, signal }));
+  } catch (error) {
+    if (!hasReason(error, "Conflict")) throw error;
+    return conflict(deps, target, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function madeByUs(live: KubeObject, deps: ReconcileDeps): boolean {
+  const makers = (live.metadata.managedFields ?? []).map((entry) => entry.manager);
+  const others = makers.some((maker) => maker.startsWith("lifeboat-") && maker !== deps.manager);
+  return entriesOf(live, deps.manager).length > 0 && !others;
+}
+
+/** Writes the list of groups where it differs. The list has one owner that all groups share. */
+async function listGroup(
+  deps: ReconcileDeps,
+  resource: KubeResource,
+  live: KubeObject,
+  groups: readonly string[],
+  signal: AbortSignal,
+): Promise<KubeObject> {
+  const list = [...new Set(groups)].sort().join(",");
+  if (live.metadata.annotations?.[marks.groups] === list) return live;
+  const { uid, resourceVersion, name } = live.metadata;
+  const body = { metadata: { uid, resourceVersion, annotations: { [marks.groups]: list } } };
+  return deps.client.patch(resource, { name }, { type: "merge", body }, { fieldManager: groupsManager, signal });
+}
+
+const groupsManager = "lifeboat-groups";
+
+function written(deps: ReconcileDeps, target: Target, answer: KubeObject): Verdict {
+  deps.copies.wrote(answer, target.hash);
+  noteDropped(deps.notes, target, answer);
+  deps.notes.conflicts.delete(target.key);
+  return applied;
+}
+
+function conflict(deps: ReconcileDeps, target: Target, message: string): Verdict {
+  deps.notes.conflicts.set(target.key, { key: target.key, message });
+  return failed({ reason: "Exists", message, slow: true });
+}
+
+/** Takes the group off the list, and deletes the object with the last group. One that others made stays. */
+export async function removeShared(
+  deps: ReconcileDeps,
+  resource: KubeResource,
+  key: ObjectKey,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const { namespace, name, group, kind } = parseKey(key);
+  const live = await deps.client.find(resource, { name }, { signal });
+  const groups = live === undefined ? undefined : groupsOn(live);
+  deps.notes.forgetTarget(key);
+  if (live === undefined || groups === undefined || !groups.includes(deps.group)) {
+    deps.copies.gone(key);
+    return applied;
+  }
+  const others = groups.filter((entry) => entry !== deps.group);
+  if (others.length > 0) {
+    await listGroup(deps, resource, live, others, signal);
+    deps.copies.gone(key);
+    return applied;
+  }
+  const user = await otherUser(deps, live, signal);
+  if (user !== undefined) return failed({ reason: "Needed", message: user, slow: true });
+  const uid = live.metadata.uid ?? "";
+  await deps.writer.remove(resource, { namespace, name }, { uid, propagation: "Background", signal });
+  return failed({ reason: "Terminating", message: `${group}/${kind} ${name} is being deleted` });
+}
+
+/** With a definition goes every object of its kind: it stays while there are objects that are not the group's. */
+async function otherUser(deps: ReconcileDeps, live: KubeObject, signal: AbortSignal): Promise<string | undefined> {
+  if (live.kind !== "CustomResourceDefinition") return undefined;
+  const spec = live["spec"] as { group?: string; names?: { kind?: string } } | undefined;
+  const resource = deps.discovery.find(spec?.group ?? "", spec?.names?.kind ?? "")?.versions[0];
+  if (resource === undefined) return undefined;
+  for await (const page of deps.client.list(resource, { pageCount: 1, signal })) {
+    const first = page.items[0];
+    if (first === undefined) return undefined;
+    return `the standby still has objects of this kind, such as ${first.metadata.namespace ?? ""}/${first.metadata.name}`;
+  }
+  return undefined;
+}
+
+function withoutMarks(object: KubeObject): KubeObject {
+  const {
+    [marks.groups]: _,
+    [marks.source]: _s,
+    [marks.epoch]: _e,
+    [marks.hash]: _h,
+    ...rest
+  } = object.metadata.annotations ?? {};
+  const { annotations: _a, ...metadata } = object.metadata;
+  return { ...object, metadata: Object.keys(rest).length === 0 ? metadata : { ...metadata, annotations: rest } };
+}

@@ -1,0 +1,221 @@
+import { type GroupSpec, groupSpecSchema, peerOf } from "../config/group.ts";
+import { LifeboatError, messageOf } from "../errors.ts";
+import type { Journal, JournalEntry } from "../journal/journal.ts";
+import type { KubeKind } from "../kube/resource.ts";
+import { parseJson } from "../objects/json.ts";
+import { keyOf, kindName, type ObjectKey, parseKey } from "../objects/key.ts";
+import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
+import { indexLabels, type LabelIndex } from "../render/mutations/label-index.ts";
+import { render } from "../render/render.ts";
+import type { Facts, Rendered, Role } from "../render/types.ts";
+
+/**
+ * One group as the standby should have it: the journal's objects rendered for this site with what was observed here.
+ * Reads the journal and memory only.
+ */
+
+/** One object to apply. */
+export interface Target {
+  /** Key at this site. */
+  readonly key: ObjectKey;
+  readonly object: KubeObject;
+  /** The `lifeboat.dev/hash` annotation: covers everything but the epoch. */
+  readonly hash: string;
+}
+
+export interface RenderedKey {
+  readonly entry: JournalEntry;
+  readonly rendered: Rendered;
+  readonly managers: readonly ManagedFieldsEntry[];
+  readonly targets: readonly Target[];
+}
+
+export interface ViewOptions {
+  readonly journal: Journal;
+  /** Kinds that the API server of this site serves. */
+  readonly discovery: { kinds(): readonly KubeKind[] };
+  /** UIDs of the group's objects at this site. */
+  readonly uids: ReadonlyMap<ObjectKey, string>;
+  readonly site: string;
+}
+
+/** Facts that have to be asked for; whoever asks puts them here. */
+export interface ObservedFacts {
+  nodePorts: Map<string, ObjectKey> | undefined;
+  readonly readyServices: Set<ObjectKey>;
+  readonly storedVersions: Map<ObjectKey, readonly string[]>;
+  readonly subjects: Map<ObjectKey, readonly Record<string, unknown>[]>;
+  readonly sharedWith: Map<ObjectKey, readonly string[]>;
+}
+
+export class GroupView {
+  readonly observed: ObservedFacts = {
+    nodePorts: undefined,
+    readyServices: new Set(),
+    storedVersions: new Map(),
+    subjects: new Map(),
+    sharedWith: new Map(),
+  };
+  readonly #options: ViewOptions;
+  #spec: GroupSpec | undefined;
+  #specHash = "";
+  #namespaces: Set<string> | undefined;
+  #versions: Map<string, readonly string[]> | undefined;
+  #labels: LabelIndex | undefined;
+
+  constructor(options: ViewOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The group's spec as last received; a malformed one leaves the last good one in force. Throws SpecInvalid while
+   * there is none.
+   */
+  get spec(): GroupSpec {
+    this.#readSpec();
+    if (this.#spec !== undefined) return this.#spec;
+    throw new LifeboatError("SpecInvalid", "no spec was received yet", { op: "apply.spec", retryable: true });
+  }
+
+  get hasSpec(): boolean {
+    this.#readSpec();
+    return this.#spec !== undefined;
+  }
+
+  #readSpec(): void {
+    const { journal } = this.#options;
+    if (this.#specHash !== "" && journal.head(this.specKey)?.hash === this.#specHash) return;
+    const text = journal.specText();
+    if (text === undefined) return;
+    this.#specHash = journal.head(this.specKey)?.hash ?? "";
+    const parsed = groupSpecSchema.safeParse((JSON.parse(text) as { spec?: unknown }).spec);
+    if (parsed.success) this.#spec = parsed.data;
+    else if (this.#spec === undefined)
+      throw new LifeboatError("SpecInvalid", parsed.error.message, { op: "apply.spec" });
+  }
+
+  get specKey(): ObjectKey {
+    return `lifeboat.dev/ProtectionGroup//${this.#options.journal.group}`;
+  }
+
+  /** Told of keys that the journal has committed. `true` when everything must be rendered anew. */
+  changed(keys: readonly ObjectKey[]): boolean {
+    let all = false;
+    for (const key of keys) {
+      if (key === this.specKey) all = true;
+      if (key.startsWith("/Namespace//")) this.#namespaces = undefined;
+    }
+    return all;
+  }
+
+  /** Served kinds have changed. */
+  kindsChanged(): void {
+    this.#versions = undefined;
+  }
+
+  /** Labels of the group's objects are to be looked at anew, where a mutation changes labels. */
+  labelsChanged(): void {
+    this.#labels = undefined;
+  }
+
+  /** Whether the spec rewrites labels, so that one object's labels matter to another. */
+  get rewritesLabels(): boolean {
+    return this.spec.mutations?.some((mutation) => mutation.labels !== undefined) ?? false;
+  }
+
+  /** What this site should have for a key; `undefined` for one that the journal does not have. */
+  renderKey(key: ObjectKey, role: Role): RenderedKey | undefined {
+    const entry = this.#options.journal.read(key);
+    if (entry === undefined) return undefined;
+    if (entry.object === "") return { entry, rendered: nothing, managers: [], targets: [] };
+    const object = parseJson(entry.object) as KubeObject;
+    const managers = parseJson(entry.managers) as readonly ManagedFieldsEntry[];
+    const spec = this.spec;
+    const { site, journal } = this.#options;
+    const rendered = render(
+      { key, object, managers },
+      {
+        spec,
+        group: journal.group,
+        site,
+        source: peerOf(spec, site),
+        role,
+        epoch: journal.epoch() ?? "",
+        facts: this.#facts(),
+      },
+    );
+    return { entry, rendered, managers, targets: rendered.objects.map((item) => targetOf(item)) };
+  }
+
+  #facts(): Facts {
+    const { nodePorts, readyServices, storedVersions, subjects, sharedWith } = this.observed;
+    return {
+      namespaces: this.#sourceNamespaces(),
+      uids: this.#options.uids,
+      readyServices,
+      storedVersions,
+      subjects,
+      sharedWith,
+      versions: this.#servedVersions(),
+      ...(nodePorts === undefined ? {} : { nodePorts }),
+      ...(this.rewritesLabels ? { labels: this.#labelIndex() } : {}),
+    };
+  }
+
+  #sourceNamespaces(): ReadonlySet<string> {
+    if (this.#namespaces !== undefined) return this.#namespaces;
+    const names = new Set<string>(this.spec.select.namespaces?.names ?? []);
+    for (const [key, head] of this.#options.journal.entries()) {
+      if (head.hash !== "" && key.startsWith("/Namespace//")) names.add(parseKey(key).name);
+    }
+    this.#namespaces = names;
+    return names;
+  }
+
+  #servedVersions(): ReadonlyMap<string, readonly string[]> {
+    if (this.#versions !== undefined) return this.#versions;
+    const versions = new Map<string, readonly string[]>();
+    for (const kind of this.#options.discovery.kinds()) {
+      versions.set(
+        kindName(kind.group, kind.kind),
+        kind.versions.map((resource) => resource.version),
+      );
+    }
+    this.#versions = versions;
+    return versions;
+  }
+
+  #labelIndex(): LabelIndex {
+    this.#labels ??= indexLabels(this.#objects());
+    return this.#labels;
+  }
+
+  *#objects(): Generator<KubeObject> {
+    const { journal } = this.#options;
+    for (const [key, head] of journal.entries()) {
+      const entry = head.hash === "" ? undefined : journal.read(key);
+      if (entry !== undefined) yield JSON.parse(entry.object) as KubeObject;
+    }
+  }
+}
+
+const nothing: Rendered = { objects: [], findings: [], waitsFor: [] };
+
+function targetOf(object: KubeObject): Target {
+  return { key: keyOf(object), object, hash: object.metadata.annotations?.[marks.hash] ?? "" };
+}
+
+/**
+ * Cluster-scoped objects other than Namespaces belong to every group that needs them, and to whoever made them: they
+ * carry no label of ours and are never forced.
+ */
+export function isShared(key: ObjectKey): boolean {
+  const { namespace, group, kind } = parseKey(key);
+  return namespace === "" && !(group === "" && kind === "Namespace");
+}
+
+/** A sentence for an error of rendering: a defect or a spec that does not fit, never a reason to stop the others. */
+export function renderFailure(error: unknown): { reason: "Invalid" | "Defect"; message: string } {
+  const known = error instanceof LifeboatError && error.code !== "Internal";
+  return { reason: known ? "Invalid" : "Defect", message: messageOf(error) };
+}
