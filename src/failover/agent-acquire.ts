@@ -129,6 +129,7 @@ function send(d: Draft): void {
     echo: s.witness.stamp,
     ready: readiness(s),
     lagMs: s.data.lagMs,
+    silentMs: d.now - s.data.atMs,
     maxLagMs: s.policy.maxLagMs,
     cooldownMs: s.policy.cooldownMs,
     unproven: s.policy.unproven,

@@ -212,7 +212,13 @@ export interface AgentState {
   /** Nodes with pods of the group, as the API server last said; null when it never did. */
   readonly nodesWithPods: readonly string[] | null;
   readonly fence: { readonly cap: FenceCap; readonly stopBoundMs: number };
-  readonly data: { readonly readiness: Readiness; readonly lagMs: number | null; readonly recoveryPoint: string };
+  readonly data: {
+    readonly readiness: Readiness;
+    readonly lagMs: number | null;
+    readonly recoveryPoint: string;
+    /** When the data path last said so, on this clock. */
+    readonly atMs: number;
+  };
   readonly apiDownSinceMs: number | null;
   readonly nextRenewAtMs: number;
   readonly nextTryAtMs: number;
@@ -247,7 +253,11 @@ export type AgentEvent =
   /** Also when the outcome is unknown (a timeout); it is retried. */
   | { readonly type: "persistFailed"; readonly token: number; readonly reason: string }
   | { readonly type: "policy"; readonly policy: Policy }
-  /** How good this site is as a standby. The runner reports Ready only from data of the current certificate. */
+  /**
+   * How good this site is as a standby, fed at every contact of the data path with the holder and **not** while there is
+   * none: `lagMs` is the lag as measured at that contact, the age since then is the reducer's to judge. Ready is
+   * reported only for data that follows the current certificate.
+   */
   | {
       readonly type: "data";
       readonly readiness: Readiness;

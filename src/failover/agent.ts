@@ -89,7 +89,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     guards: {},
     nodesWithPods: null,
     fence: { cap: "none", stopBoundMs: 0 },
-    data: { readiness: "Syncing", lagMs: null, recoveryPoint: "" },
+    data: { readiness: "Syncing", lagMs: null, recoveryPoint: "", atMs: now },
     apiDownSinceMs: null,
     nextRenewAtMs: now,
     nextTryAtMs: now,
@@ -142,7 +142,14 @@ function handle(d: Draft, event: AgentEvent): boolean {
       d.set({ policy: event.policy });
       return true;
     case "data":
-      d.set({ data: { readiness: event.readiness, lagMs: event.lagMs, recoveryPoint: event.recoveryPoint } });
+      d.set({
+        data: {
+          readiness: event.readiness,
+          lagMs: event.lagMs,
+          recoveryPoint: event.recoveryPoint,
+          atMs: d.now,
+        },
+      });
       return false;
     case "nodes":
       return nodes(d, event);

@@ -57,7 +57,7 @@ export interface Renew {
   /** Automatic failover away from this site is wanted and this site is bound by its lease. */
   readonly armed: boolean;
   readonly ready: Readiness;
-  /** Age of the newest recoverable state at this site as a standby; null when never synchronised. */
+  /** Lag behind the holder as last measured at this standby; null when never synchronised. */
   readonly lagMs: number | null;
   readonly fenceCap: FenceCap;
   /** Longest time from a lapse to the last process dead, as measured; part of the promise when above G. */
@@ -163,6 +163,8 @@ export interface Acquire {
   readonly echo: Stamp | null;
   readonly ready: Readiness;
   readonly lagMs: number | null;
+  /** Time since that was measured. What the witness heard of the holder since then was never received here. */
+  readonly silentMs: number;
   /** Limits of the group's policy as this site knows it. */
   readonly maxLagMs: number;
   readonly cooldownMs: number;

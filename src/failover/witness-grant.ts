@@ -130,11 +130,9 @@ function automaticRefusal(
   const holder = otherSite(state, message.site);
   if (!state.armed) return refusal("NotArmed", `automatic failover away from ${holder} is not armed`);
   if (message.ready !== "Ready") return refusal("NotReady", `${message.site} is ${message.ready}`);
-  if (message.lagMs === null || message.lagMs > message.maxLagMs) {
-    return refusal(
-      "LagTooHigh",
-      `${message.site} lags by ${message.lagMs ?? "?"} ms, at most ${message.maxLagMs} allowed`,
-    );
+  const lagMs = lagOf(state, message, now);
+  if (lagMs === null || lagMs > message.maxLagMs) {
+    return refusal("LagTooHigh", `${message.site} lags by ${lagMs ?? "?"} ms, at most ${message.maxLagMs} allowed`);
   }
   const { automaticAtUnixMs } = state.record;
   if (automaticAtUnixMs === null) return null;
@@ -144,6 +142,14 @@ function automaticRefusal(
   return leftMs > 0
     ? refusal("Cooldown", `the last automatic failover was ${Math.round(sinceMs / 1000)} s ago`, leftMs)
     : null;
+}
+
+/** What the standby measured, and what the holder went on doing (seen from here) after it was cut off from it. */
+function lagOf(state: WitnessGroup, message: Acquire, now: number): number | null {
+  if (message.lagMs === null) return null;
+  const holder = state.heard[otherSite(state, message.site)];
+  const holderSilentMs = holder === undefined ? 0 : now - holder.atMs;
+  return Math.round(message.lagMs + Math.max(0, message.silentMs - holderSilentMs));
 }
 
 /**
