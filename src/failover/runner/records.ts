@@ -1,0 +1,102 @@
+import type { Clock } from "../../clock.ts";
+import { LifeboatError } from "../../errors.ts";
+import { emptyRecord, type SiteRecord } from "../agent-state.ts";
+import type { SiteName } from "../epoch.ts";
+import { siteRecordSchema } from "./schema.ts";
+
+/**
+ * Where a site keeps what it must never forget. The agent's own state file implements it; not a group's journal,
+ * which may be moved away and filled again from the peer, and with it a promise would be forgotten.
+ */
+export interface DurableRecords {
+  /** The JSON value last put, or undefined. Throws when the record cannot be read. */
+  getState(name: string): unknown;
+  /** On the disk (fsync) when it resolves. `undefined` removes. A rejection leaves the outcome open. */
+  putState(name: string, value: unknown): Promise<void>;
+}
+
+const incarnationName = "failover/incarnation";
+const groupName = (group: string) => `failover/group/${group}`;
+const runningName = (group: string) => `failover/running/${group}`;
+
+/**
+ * A new incarnation of this site, for an agent that runs alone: above the stored one and not below the unix time in
+ * seconds, so that a site whose disk was lost is not refused for ever as an older life of itself.
+ */
+export async function claimIncarnation(records: DurableRecords, clock: Clock): Promise<number> {
+  const stored = records.getState(incarnationName);
+  const last = typeof stored === "number" && Number.isSafeInteger(stored) ? stored : 0;
+  const incarnation = Math.max(last + 1, Math.floor(clock.wallMs() / 1000));
+  await records.putState(incarnationName, incarnation);
+  return incarnation;
+}
+
+/** What a site knows durably of one group's failover; see {@link SiteRecord}. */
+export class GroupRecords {
+  readonly #records: DurableRecords;
+  readonly #group: string;
+
+  constructor(records: DurableRecords, group: string) {
+    this.#records = records;
+    this.#group = group;
+  }
+
+  /** Throws JournalCorrupt when what is stored is no record. */
+  read(): SiteRecord {
+    const stored = this.#records.getState(groupName(this.#group));
+    if (stored === undefined) return emptyRecord;
+    const parsed = siteRecordSchema.safeParse(stored);
+    if (parsed.success) return parsed.data;
+    throw new LifeboatError("JournalCorrupt", `the failover record of group ${this.#group} is damaged`, {
+      op: "failover.record",
+      hint: "restore the agent's state file; without it the site must be told anew by the witness and its peer",
+      cause: parsed.error,
+    });
+  }
+
+  /** The first write of an incarnation; throws FailoverRefused unless it is above the stored one. */
+  async claim(record: SiteRecord): Promise<void> {
+    const { incarnation } = this.read();
+    if (incarnation >= record.incarnation) throw this.#outdated(incarnation, record);
+    await this.#records.putState(groupName(this.#group), record);
+  }
+
+  /**
+   * Writes by compare-and-swap on the incarnation: a store that holds a higher one belongs to a newer leader of this
+   * site, and FailoverRefused is thrown.
+   */
+  async write(record: SiteRecord): Promise<void> {
+    const { incarnation } = this.read();
+    if (incarnation > record.incarnation) throw this.#outdated(incarnation, record);
+    await this.#records.putState(groupName(this.#group), record);
+  }
+
+  #outdated(stored: number, record: SiteRecord): LifeboatError {
+    return new LifeboatError(
+      "FailoverRefused",
+      `incarnation ${stored} leads group ${this.#group} at this site, this is ${record.incarnation}`,
+      { op: "failover.record", hint: "another agent of this site took over; this one stands by" },
+    );
+  }
+
+  /** Forgets the group; only after the witness released it. */
+  async remove(): Promise<void> {
+    await this.#records.putState(groupName(this.#group), undefined);
+    await this.#records.putState(runningName(this.#group), undefined);
+  }
+
+  /** Notes that the group runs here during this boot of the machine; null when it does not. */
+  async writeRunning(bootId: string | null): Promise<void> {
+    await this.#records.putState(runningName(this.#group), bootId === null ? undefined : { bootId });
+  }
+
+  /**
+   * Whether a starting agent may call itself a mere restart (R2) where no guard can say so: the group was running
+   * here under this site's certificate when the last process ended, and the machine has not been booted since.
+   */
+  ranInBoot(site: SiteName, bootId: string): boolean {
+    const stored = this.#records.getState(runningName(this.#group));
+    const noted = typeof stored === "object" && stored !== null && "bootId" in stored ? stored.bootId : undefined;
+    return noted === bootId && this.read().cert?.holder === site;
+  }
+}
