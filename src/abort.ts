@@ -53,6 +53,13 @@ export function onAbort(signal: AbortSignal, listener: (reason: unknown) => void
   return { [Symbol.dispose]: () => signal.removeEventListener("abort", handle) };
 }
 
+/** What `promise` comes to, or a rejection with the signal's reason when that is first; the promise then goes on. */
+export async function orAborted<T>(promise: Promise<T>, { signal }: { signal: AbortSignal }): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  using _listener = onAbort(signal, aborted.reject);
+  return await Promise.race([promise, aborted.promise]);
+}
+
 /**
  * Runs tasks that belong together: when one fails, the others are aborted and waited for; rejects with the first
  * error. Returns when all have ended.
