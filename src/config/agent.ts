@@ -3,6 +3,7 @@ import { parse } from "yaml";
 import * as z from "zod";
 import { LifeboatError, messageOf } from "../errors.ts";
 import { siteName } from "./fields.ts";
+import { describeIssues } from "./issues.ts";
 
 /**
  * Configuration files of the two long-running processes, `lifeboat agent --config FILE` and `lifeboat witness --config
@@ -98,7 +99,7 @@ export async function loadConfig<Schema extends z.ZodType>(path: string, schema:
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => `${issue.path.join(".") || "file"}: ${issue.message}`);
+  const problems = describeIssues(result.error, schema, "");
   throw new LifeboatError("ConfigInvalid", `${path}: ${problems.join("; ")}`, {
     op: "config.load",
     hint: "docs/configuration.md lists every field",

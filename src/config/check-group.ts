@@ -96,7 +96,10 @@ function checkPatch(mutation: Mutation, path: string, { errors }: Problems): voi
     if (["add", "replace", "test"].includes(operation.op) && operation.value === undefined) {
       errors.push(`${at}.value: is required for ${operation.op}`);
     }
-    if (/^\/(apiVersion|kind|status|metadata\/(name|namespace))(\/|$)/.test(operation.path)) {
+    if (
+      operation.op !== "test" &&
+      /^\/(apiVersion|kind|status(\/.*)?|metadata(\/(name|namespace))?)$/.test(operation.path)
+    ) {
       errors.push(`${at}.path: ${operation.path} cannot be patched`);
     }
     if (mutation.when === "standby" || mutation.irreversible || !changesList(operation)) continue;

@@ -11,15 +11,20 @@ export function checkGroups(
   namespaces: ReadonlyMap<string, Iterable<string>> = new Map(),
 ): ReadonlyMap<string, readonly string[]> {
   const taken = new Map<string, { group: string; name: string }>();
-  const problems = new Map<string, string[]>();
+  const problems = new Map<string, readonly string[]>();
   for (const { name: group, spec } of groups) {
     for (const name of new Set(namespaces.get(group) ?? spec.select.namespaces.names ?? [])) {
       for (const site of spec.sites) {
         const local = namespaceAt(spec, name, firstSite(spec), site.name);
         const place = `${site.name}/${local}`;
         const other = taken.get(place);
-        if (other === undefined) taken.set(place, { group, name });
-        else note(problems, group, describe(other, { group, name }, site.name, local));
+        if (other === undefined) {
+          taken.set(place, { group, name });
+          continue;
+        }
+        problems.set(group, [...(problems.get(group) ?? []), describe(other, { group, name }, site.name, local)]);
+        // A namespace of the same name at both sites is one problem, not two.
+        break;
       }
     }
   }
@@ -34,11 +39,4 @@ interface Claim {
 function describe(other: Claim, own: Claim, site: string, local: string): string {
   if (other.group === own.group) return `namespaces ${other.name} and ${own.name} would both be ${local} at ${site}`;
   return `namespace ${local} at ${site} already belongs to the group ${other.group}`;
-}
-
-/** A namespace of the same name at both sites is one problem, not two. */
-function note(problems: Map<string, string[]>, group: string, problem: string): void {
-  const list = problems.get(group) ?? [];
-  if (!list.includes(problem)) list.push(problem);
-  problems.set(group, list);
 }

@@ -48,7 +48,7 @@ export const kindGlob = (description: string) =>
   ).describe(description);
 
 export const pointer = (description: string) =>
-  named(pointerPattern, 1024, "must be a JSON pointer, such as /data/region (~1 stands for / inside a name)").describe(
+  named(pointerPattern, 512, "must be a JSON pointer, such as /data/region (~1 stands for / inside a name)").describe(
     description,
   );
 

@@ -30,6 +30,10 @@ export const groupApi = {
   shortName: "pg",
 } as const;
 
+/** The API server adds up what its rules could cost at worst; more than this many would be over its budget. */
+const mutationsMaxCount = 64;
+const patchMaxCount = 32;
+
 /** A CEL rule as it goes into the CRD. */
 interface Rule {
   readonly rule: string;
@@ -62,12 +66,18 @@ const selectSchema = z
       })
       .describe("Namespaces that the group protects: the union of both fields.")
       .meta(
-        rules({
-          rule:
-            "(has(self.names) && self.names.size() > 0) || (has(self.selector) && ((has(self.selector.matchLabels) && " +
-            "self.selector.matchLabels.size() > 0) || (has(self.selector.matchExpressions) && self.selector.matchExpressions.size() > 0)))",
-          message: "selects nothing: give names, or a selector that is not empty",
-        }),
+        rules(
+          {
+            rule: "(has(self.names) && self.names.size() > 0) || has(self.selector)",
+            message: "selects nothing: give names, or a selector that is not empty",
+          },
+          {
+            rule:
+              "!has(self.selector) || (has(self.selector.matchLabels) && self.selector.matchLabels.size() > 0) || " +
+              "(has(self.selector.matchExpressions) && self.selector.matchExpressions.size() > 0)",
+            message: "an empty selector would select every namespace; name a label",
+          },
+        ),
       ),
     objects: z
       .strictObject({
@@ -89,6 +99,7 @@ const selectSchema = z
   })
   .describe("What the group protects.");
 
+// That add, replace and test need a value cannot be said in CEL: a field without a type is invisible to it.
 const jsonPatchOperation = z
   .strictObject({
     op: z.enum(["add", "remove", "replace", "move", "copy", "test"]).describe("Operation of RFC 6902."),
@@ -104,8 +115,8 @@ const jsonPatchOperation = z
         message: "move and copy need from",
       },
       {
-        rule: "!(self.op in ['add', 'replace', 'test']) || has(self.value)",
-        message: "add, replace and test need a value",
+        rule: "self.op == 'test' || !(self.path in ['/apiVersion', '/kind', '/status', '/metadata', '/metadata/name', '/metadata/namespace'] || self.path.startsWith('/status/'))",
+        message: "apiVersion, kind, status, metadata as a whole, name and namespace cannot be patched",
       },
     ),
   );
@@ -154,16 +165,27 @@ const mutationSchema = z
     jsonPatch: z
       .array(jsonPatchOperation)
       .min(1)
-      .max(64)
+      .max(patchMaxCount)
       .describe("A JSON patch (RFC 6902) on the object as it is at the site, after the mappings.")
       .optional(),
   })
   .describe("One change to objects on their way to a site. Exactly one of labels, annotations, replicas, jsonPatch.")
   .meta(
-    rules({
-      rule: "[has(self.labels), has(self.annotations), has(self.replicas), has(self.jsonPatch)].filter(x, x).size() == 1",
-      message: "needs exactly one of labels, annotations, replicas, jsonPatch",
-    }),
+    rules(
+      {
+        rule: "[has(self.labels), has(self.annotations), has(self.replicas), has(self.jsonPatch)].filter(x, x).size() == 1",
+        message: "needs exactly one of labels, annotations, replicas, jsonPatch",
+      },
+      {
+        rule:
+          "!has(self.jsonPatch) || self.when == 'standby' || self.irreversible || " +
+          "self.jsonPatch.all(p, p.op in ['replace', 'test'] || !(p.path.matches('/([0-9]+|-)$') || " +
+          "(p.op == 'move' && has(p.from) && p.from.matches('/([0-9]+|-)$'))))",
+        message:
+          "changes which entries a list has, which cannot be undone from the other site; replace the whole list or " +
+          "accept it with irreversible: true",
+      },
+    ),
   );
 
 const mapping = (what: string, example: string, maxLength: number) =>
@@ -233,10 +255,10 @@ const failoverSchema = z
   .strictObject({
     automatic: z.boolean().default(false).describe("Let the witness move the group when the active site is lost."),
     profile: z
-      .enum(["fast", "standard", "unproven", "test"])
+      .enum(["fast", "standard", "api", "test"])
       .default("standard")
       .describe(
-        "Timing of leases: fast about 31 s to the first start, standard 53 s, unproven 105 s; test is for tests.",
+        "Timing of leases: fast about 31 s to the first start, standard 53 s, api (stopping pods through the API server alone) 105 s; test is for tests.",
       ),
     fencing: z
       .strictObject({
@@ -295,7 +317,7 @@ export const groupSpecSchema = z
       .describe("PilotLight keeps a journal and applies nothing. Warm applies objects, scaled to zero."),
     suspend: z.boolean().default(false).describe("Stop replicating and applying; failover by hand stays possible."),
     select: selectSchema,
-    mutations: z.array(mutationSchema).max(listMaxCount).describe("Changes to objects, made in order.").optional(),
+    mutations: z.array(mutationSchema).max(mutationsMaxCount).describe("Changes to objects, made in order.").optional(),
     mappings: mappingsSchema.optional(),
     profiles: z
       .array(profileSchema)

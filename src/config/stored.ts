@@ -17,5 +17,5 @@ export interface StoredGroup {
 
 /** The status as stored; anything that is not an object counts as none. */
 export function parseStoredStatus(status: unknown): Partial<GroupStatus> {
-  return typeof status === "object" && status !== null ? (status as Partial<GroupStatus>) : {};
+  return typeof status === "object" && status !== null ? status : {};
 }

@@ -3,7 +3,7 @@ import { cloneJson } from "../../objects/json.ts";
 import type { Action } from "./action.ts";
 
 /** Fields that say which object this is; a patch that changed them would make another one. */
-const identity = /^\/(apiVersion|kind|metadata\/(name|namespace))(\/|$)/;
+const identity = /^\/(apiVersion|kind|metadata(\/(name|namespace))?)$/;
 
 export const jsonPatch: Action = {
   apply(object, mutation) {
