@@ -69,7 +69,8 @@ function witnessDies(state: AgentState, nowMs: number): string {
 
 function peerHolderDies(state: AgentState): string {
   const { config, policy, record, data } = state;
-  if (record.veto !== null) return `${byHand(config.site)} with force-fenced, since ${config.peer} runs without a lease`;
+  if (record.veto !== null)
+    return `${byHand(config.site)} with force-fenced, since ${config.peer} runs without a lease`;
   const fit = readiness(state) === "Ready" && data.lagMs !== null && data.lagMs <= policy.maxLagMs;
   return policy.automatic && state.armed && fit ? takesOver(state, config.site) : byHand(config.site);
 }

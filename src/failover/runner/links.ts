@@ -235,7 +235,13 @@ class Route {
   ): Promise<void> {
     using scope = linkedAbort(signal);
     const { site, incarnation, clock } = this.#options;
-    const sender = new EnvelopeSender({ channel, from: site, incarnation, clock, signal: scope.signal });
+    const sender = new EnvelopeSender({
+      channel,
+      from: site,
+      incarnation: () => incarnation,
+      clock,
+      signal: scope.signal,
+    });
     const open: OpenChannel = { channel, origin, sender, heardAtMs: clock.monotonicMs() };
     for (const older of this.#open) if (older.origin === origin) older.channel.close();
     this.#open.add(open);

@@ -37,9 +37,11 @@ export interface FailoverRunnerOptions {
   readonly log: Log;
 }
 
-/** How good this site is as a standby; Ready only from data of the certificate that is in force. */
+/** How good this site is as a standby. */
 export interface StandbyData {
+  /** Ready only from data that follows the certificate in force. */
   readonly readiness: Readiness;
+  /** As measured at this contact; null when never. */
   readonly lagMs: number | null;
   readonly recoveryPoint: string;
 }
@@ -142,6 +144,7 @@ export class FailoverRunner {
     this.#feed({ type: "policy", policy });
   }
 
+  /** To be called at every contact of the data path with the holder, and not while there is none: age is judged here. */
   setData(data: StandbyData): void {
     this.#feed({ type: "data", ...data });
   }
@@ -249,7 +252,8 @@ export class FailoverRunner {
     if (state === before && effects.length === 0) return;
     this.#state = state;
     this.#timeline.observe(before, event, state, effects, now);
-    if (!effects.some(({ type }) => type === "startRunning" || type === "stopRunning")) this.#stopWhatNobodyAsked(state);
+    if (!effects.some(({ type }) => type === "startRunning" || type === "stopRunning"))
+      this.#stopWhatNobodyAsked(state);
     for (const effect of effects) this.#perform(effect);
     this.#wake.raise();
     for (const listener of this.#listeners) listener();

@@ -116,6 +116,7 @@ const acquire = z.object({
   echo: maybeStamp,
   ready: readiness,
   lagMs: time.nullable(),
+  silentMs: time,
   maxLagMs: time,
   cooldownMs: time,
   unproven: z.boolean(),

@@ -22,7 +22,8 @@ export interface SenderOptions {
   readonly channel: ExchangeChannel;
   /** Site of the sender, `""` for the witness. */
   readonly from: string;
-  readonly incarnation: number;
+  /** Asked for each envelope: a witness that starts over in the same process speaks as another generation. */
+  readonly incarnation: () => number;
   readonly clock: Clock;
   /** Ends the sending; nothing of what waits is sent. */
   readonly signal: AbortSignal;
@@ -63,7 +64,7 @@ export class EnvelopeSender {
         // The first message goes out with what the same turn of the event loop has to say; the window comes after.
         await new Promise((resolve) => setImmediate(resolve));
         const messages = this.#queue.splice(0, messagesPerEnvelopeMax);
-        await channel.send({ from, incarnation, messages }, { signal });
+        await channel.send({ from, incarnation: incarnation(), messages }, { signal });
         await clock.sleep(flushWindowMs, { signal });
       }
     } catch (error) {

@@ -63,7 +63,13 @@ export class Timeline {
   }
 
   /** Lists what one step of the reducer decided. */
-  observe(before: AgentState, event: AgentEvent, after: AgentState, effects: readonly AgentEffect[], now: number): void {
+  observe(
+    before: AgentState,
+    event: AgentEvent,
+    after: AgentState,
+    effects: readonly AgentEffect[],
+    now: number,
+  ): void {
     this.#observePhase(before, after, now);
     this.#observeMessage(before, event, now);
     this.#observeDisarm(before, after);
