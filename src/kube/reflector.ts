@@ -145,26 +145,34 @@ export class Reflector {
   }
 
   /**
-   * Delivers the objects of a namespace (or all) once more, each as it was last delivered: for a handler that was
-   * not interested in them before. What changes meanwhile comes by the watch, and only so.
+   * Hands the objects of a namespace (or all) over once more, each as it was last delivered: for somebody who was not
+   * interested in them before. What changes meanwhile comes by the watch, and only so. Resolves at once where nothing
+   * was delivered yet; rejects like a list.
    */
-  async redeliver({ namespace, signal }: { namespace?: string | undefined; signal: AbortSignal }): Promise<void> {
+  async redeliver(options: {
+    readonly namespace?: string | undefined;
+    readonly deliver: (object: KubeObject) => void;
+    readonly signal: AbortSignal;
+  }): Promise<void> {
     const { client, resource, labelSelector, fieldSelector } = this.#options;
-    const scope = namespace ?? this.#options.namespace;
-    for await (const page of client.list(resource, { namespace: scope, labelSelector, fieldSelector, signal })) {
-      let count = 0;
-      for (const object of page.items) {
-        if (this.known.version(placeOf(object)) !== object.metadata.resourceVersion) continue;
-        this.#deliver(object);
-        if (++count % turnCount === 0) await nextTurn(undefined, { signal });
+    const { namespace = this.#options.namespace, deliver, signal } = options;
+    if (namespace === undefined ? this.known.count === 0 : !this.known.hasNamespace(namespace)) return;
+    await this.#inSlot(async () => {
+      for await (const page of client.list(resource, { namespace, labelSelector, fieldSelector, signal })) {
+        let count = 0;
+        for (const object of page.items) {
+          const place = placeOf(object);
+          if (this.known.version(place) !== object.metadata.resourceVersion) continue;
+          this.#contain(() => deliver(object), place);
+          if (++count % turnCount === 0) await nextTurn(undefined, { signal });
+        }
       }
-    }
+    });
   }
 
   async #list(signal: AbortSignal): Promise<void> {
     this.#enter("listing");
-    const slot = this.#options.listSlot ?? (async (work) => work());
-    await slot(async () => {
+    await this.#inSlot(async () => {
       const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
       const gone = new KnownObjects();
       for (const place of this.known.places()) gone.set(place, "");
@@ -187,6 +195,10 @@ export class Reflector {
       this.#synced = true;
       this.#contain(() => this.#options.handler.synced(), undefined);
     });
+  }
+
+  async #inSlot(work: () => Promise<void>): Promise<void> {
+    await (this.#options.listSlot === undefined ? work() : this.#options.listSlot(work));
   }
 
   async #watch(signal: AbortSignal): Promise<void> {

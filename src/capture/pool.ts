@@ -1,0 +1,328 @@
+import PQueue from "p-queue";
+import { linkedAbort, Pulse, type LinkedAbort } from "../abort.ts";
+import type { Clock, Random } from "../clock.ts";
+import { hasCode } from "../errors.ts";
+import type { KubeClient } from "../kube/client.ts";
+import type { Discovery, DiscoveryChange } from "../kube/discovery.ts";
+import { KnownObjects } from "../kube/known.ts";
+import { Reflector, type ReflectorState } from "../kube/reflector.ts";
+import type { KubeKind, KubeResource, ObjectPlace } from "../kube/resource.ts";
+import type { KubeObject } from "../objects/object.ts";
+import type { Log } from "../telemetry/log.ts";
+import { isCaptured, labelSelectorFor } from "./rules.ts";
+
+/** Somebody who wants to know of all objects that can belong to a group. Called synchronously, must not throw. */
+export interface PoolSubscriber {
+  /** The object exists and looks like this. It must not be changed or kept. */
+  upsert(resource: KubeResource, object: KubeObject): void;
+  removed(resource: KubeResource, place: ObjectPlace): void;
+  /** Namespaces that matter: where a kind cannot be read in the whole cluster, it is read in each of these. */
+  namespaces(): Iterable<string>;
+}
+
+export interface WatchPoolOptions {
+  readonly client: KubeClient;
+  readonly discovery: Discovery;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /**
+   * The version in which a kind is read. @default the one that the API server prefers. Changed answers take effect
+   * with {@link WatchPool.reconsider}.
+   */
+  readonly chooseVersion?: (kind: KubeKind) => KubeResource;
+}
+
+/** How the objects of one kind are read at present. */
+export interface KindState extends ReflectorState {
+  readonly group: string;
+  readonly kind: string;
+  readonly version: string;
+  /** `undefined`: the whole cluster. */
+  readonly namespace: string | undefined;
+}
+
+/** Pages in memory at once: four of about 1 MB of text, some 10 MB parsed. */
+const listsMaxCount = 4;
+
+const none: ReadonlySet<string> = new Set();
+
+interface Watch {
+  readonly reflector: Reflector;
+  readonly scope: LinkedAbort;
+}
+
+interface Entry {
+  readonly resource: KubeResource;
+  /** Of the whole cluster. */
+  readonly cluster: Watch;
+  /** Per namespace, while the whole cluster may not be read. */
+  readonly namespaced: Map<string, Watch>;
+}
+
+/**
+ * One watch per kind for all groups of a site. Groups choose among what they are told; a kind that appears later is
+ * followed from then on, one that disappears takes its objects with it.
+ */
+export class WatchPool {
+  readonly #options: WatchPoolOptions;
+  readonly #lists = new PQueue({ concurrency: listsMaxCount });
+  readonly #entries = new Map<string, Entry>();
+  readonly #subscribers = new Set<PoolSubscriber>();
+  readonly #progress = new Set<() => void>();
+  readonly #running = new Set<Promise<void>>();
+  #signal: AbortSignal | undefined;
+
+  constructor(options: WatchPoolOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reads all kinds until `signal` aborts, then rejects with its reason. Expects that {@link Discovery.refresh} has
+   * succeeded once and that the discovery runs. Namespaces are read first: what the others deliver is chosen by them.
+   */
+  async run({ signal }: { signal: AbortSignal }): Promise<void> {
+    this.#signal = signal;
+    using _listener = this.#options.discovery.onChange((change) => this.#follow(change));
+    const kinds = this.#options.discovery.kinds();
+    const namespaces = kinds.filter(({ group, kind }) => group === "" && kind === "Namespace");
+    for (const kind of namespaces) this.#start(kind);
+    await this.whenSynced({ signal });
+    for (const kind of this.#options.discovery.kinds()) this.#start(kind);
+    // Every watch ends with the signal, and nothing but the signal ends this.
+    await new Pulse().wait({ signal }).catch(async (error: unknown) => {
+      await Promise.all(this.#running);
+      this.#entries.clear();
+      throw error;
+    });
+  }
+
+  /** From now on `subscriber` is told of every change; what exists already it asks for with {@link redeliver}. */
+  subscribe(subscriber: PoolSubscriber): Disposable {
+    this.#subscribers.add(subscriber);
+    this.#scopeNamespaces();
+    return { [Symbol.dispose]: () => this.#subscribers.delete(subscriber) };
+  }
+
+  /** To be called when what a subscriber's `namespaces()` answers has changed. */
+  namespacesChanged(): void {
+    this.#scopeNamespaces();
+  }
+
+  /**
+   * Tells `subscriber` once more of all objects of a namespace, of some kinds or all; or of all cluster-scoped ones.
+   * Objects that were not delivered to anybody yet are not among them: they come by themselves.
+   */
+  async redeliver(
+    subscriber: PoolSubscriber,
+    options: { namespace: string | undefined; resource?: KubeResource; signal: AbortSignal },
+  ): Promise<void> {
+    const { namespace, signal } = options;
+    const chosen = [...this.#entries.values()].filter(
+      ({ resource }) =>
+        resource.namespaced === (namespace !== undefined) &&
+        (options.resource === undefined || options.resource.plural === resource.plural) &&
+        (options.resource === undefined || options.resource.group === resource.group),
+    );
+    await Promise.all(
+      chosen.flatMap(({ resource, cluster, namespaced }) =>
+        [cluster, ...namespaced.values()].map(async ({ reflector }) => {
+          const deliver = (object: KubeObject): void => subscriber.upsert(resource, object);
+          await reflector.redeliver({ namespace, deliver, signal }).catch((error: unknown) => {
+            // Shown in the kind's state; what was read of it before stays.
+            if (!hasCode(error, "KubeForbidden") && !hasCode(error, "NotFound")) throw error;
+          });
+        }),
+      ),
+    );
+  }
+
+  /** The resource in which objects of a kind are read, if they are. */
+  resource(group: string, kind: string): KubeResource | undefined {
+    return this.#entries.get(`${group}/${kind}`)?.resource;
+  }
+
+  /** State of every watch. */
+  states(): KindState[] {
+    return [...this.#entries.values()].flatMap(({ resource, cluster, namespaced }) =>
+      [[undefined, cluster] as const, ...namespaced].map(([namespace, { reflector }]) => ({
+        group: resource.group,
+        kind: resource.kind,
+        version: resource.version,
+        namespace,
+        ...reflector.state(),
+      })),
+    );
+  }
+
+  /**
+   * Whether it is known which objects of a kind exist in a namespace (`""`: cluster-scoped). `false` for a kind that
+   * may not be read, was never listed, or is served by an API that does not answer.
+   */
+  isKnown(group: string, kind: string, namespace: string): boolean {
+    const entry = this.#entries.get(`${group}/${kind}`);
+    if (entry !== undefined) {
+      const watch = entry.namespaced.get(namespace) ?? entry.cluster;
+      return watch.reflector.state().synced;
+    }
+    const { discovery } = this.#options;
+    return !discovery.broken().some(({ groupVersion }) => groupVersion.startsWith(`${group}/`));
+  }
+
+  /** Whether the objects of a kind in a namespace are being read at present. */
+  isReadable(group: string, kind: string, namespace: string): boolean {
+    const entry = this.#entries.get(`${group}/${kind}`);
+    if (entry === undefined) return this.isKnown(group, kind, namespace);
+    const { phase, synced } = (entry.namespaced.get(namespace) ?? entry.cluster).reflector.state();
+    return synced && phase !== "forbidden" && phase !== "missing" && phase !== "rewound";
+  }
+
+  /** Resolves when every kind has been listed once, or has shown that it cannot be. */
+  async whenSynced({ signal }: { signal: AbortSignal }): Promise<void> {
+    const settled = new Pulse();
+    const check = (): void => {
+      if (this.#isSettled()) settled.raise();
+    };
+    this.#progress.add(check);
+    try {
+      check();
+      await settled.wait({ signal });
+    } finally {
+      this.#progress.delete(check);
+    }
+  }
+
+  /** Lists every kind anew, for a caller that has a reason to doubt the watches. */
+  relist(): void {
+    for (const watch of this.#watches()) watch.reflector.relist();
+  }
+
+  /** After the API server was restored from a backup: what it holds now is right. */
+  acceptRewind(): void {
+    for (const watch of this.#watches()) watch.reflector.acceptRewind();
+  }
+
+  /** Asks `chooseVersion` anew for every kind. */
+  reconsider(): void {
+    this.#follow({ added: [], removed: [], changed: this.#options.discovery.kinds() });
+  }
+
+  *#watches(): Generator<Watch> {
+    for (const { cluster, namespaced } of this.#entries.values()) {
+      yield cluster;
+      yield* namespaced.values();
+    }
+  }
+
+  #isSettled(): boolean {
+    if (this.#entries.size === 0) return false;
+    for (const watch of this.#watches()) {
+      const { synced, phase } = watch.reflector.state();
+      if (!synced && phase !== "forbidden" && phase !== "missing") return false;
+    }
+    return true;
+  }
+
+  #follow(change: DiscoveryChange): void {
+    for (const kind of change.removed) this.#stop(`${kind.group}/${kind.kind}`, true);
+    for (const kind of change.changed) {
+      const entry = this.#entries.get(`${kind.group}/${kind.kind}`);
+      const chosen = this.#choose(kind);
+      if (entry !== undefined && chosen?.version === entry.resource.version) continue;
+      // Read in another version, or no longer readable; what is known to exist is handed over.
+      this.#stop(`${kind.group}/${kind.kind}`, chosen === undefined);
+      this.#start(kind, entry?.cluster.reflector.known);
+    }
+    for (const kind of change.added) this.#start(kind);
+  }
+
+  #choose(kind: KubeKind): KubeResource | undefined {
+    const chosen = this.#options.chooseVersion?.(kind) ?? kind.versions[0];
+    return isCaptured(chosen) ? chosen : undefined;
+  }
+
+  #start(kind: KubeKind, known?: KnownObjects): void {
+    const id = `${kind.group}/${kind.kind}`;
+    const resource = this.#choose(kind);
+    if (resource === undefined || this.#entries.has(id) || this.#signal?.aborted !== false) return;
+    this.#entries.set(id, { resource, cluster: this.#watch(resource, undefined, known), namespaced: new Map() });
+  }
+
+  #stop(id: string, gone: boolean): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#entries.delete(id);
+    for (const { scope, reflector } of [entry.cluster, ...entry.namespaced.values()]) {
+      scope.abort(new Error("the kind is no longer read"));
+      if (!gone) continue;
+      for (const place of reflector.known.places()) this.#tellRemoved(entry.resource, place);
+    }
+    this.#progressed();
+  }
+
+  #watch(resource: KubeResource, namespace: string | undefined, known?: KnownObjects): Watch {
+    const { client, clock, random, log } = this.#options;
+    const reflector = new Reflector({
+      client,
+      resource,
+      namespace,
+      labelSelector: labelSelectorFor(resource.group, resource.kind),
+      known: known ?? new KnownObjects(),
+      handler: {
+        upsert: (object) => {
+          for (const subscriber of this.#subscribers) subscriber.upsert(resource, object);
+        },
+        removed: (place) => this.#tellRemoved(resource, place),
+        synced: () => this.#progressed(),
+      },
+      listSlot: async (work) => this.#lists.add(work),
+      onPhase: (phase) => {
+        if (phase === "missing") this.#options.discovery.lookSoon();
+        this.#scopeNamespaces();
+        this.#progressed();
+      },
+      clock,
+      random,
+      log,
+    });
+    const scope = linkedAbort(...(this.#signal === undefined ? [] : [this.#signal]));
+    const running = reflector
+      .run({ signal: scope.signal })
+      .catch((error: unknown) => {
+        // It ends by its signal alone.
+        if (!scope.signal.aborted) log.error({ err: error, kind: resource.kind }, "watch ended");
+      })
+      .finally(() => this.#running.delete(running));
+    this.#running.add(running);
+    return { reflector, scope };
+  }
+
+  #tellRemoved(resource: KubeResource, place: ObjectPlace): void {
+    for (const subscriber of this.#subscribers) subscriber.removed(resource, place);
+  }
+
+  #progressed(): void {
+    for (const check of this.#progress) check();
+  }
+
+  /** Where permission for the whole cluster is missing, permission in the groups' namespaces is enough. */
+  #scopeNamespaces(): void {
+    if (this.#signal?.aborted !== false) return;
+    const wanted = new Set<string>();
+    for (const subscriber of this.#subscribers) for (const namespace of subscriber.namespaces()) wanted.add(namespace);
+    for (const { resource, cluster, namespaced } of this.#entries.values()) {
+      if (!resource.namespaced) continue;
+      const { phase } = cluster.reflector.state();
+      // Between two refused tries the phase is `listing`; only success ends the reading by namespace.
+      const needed = phase === "forbidden" || (phase !== "watching" && namespaced.size > 0) ? wanted : none;
+      for (const [namespace, { scope }] of namespaced) {
+        if (needed.has(namespace)) continue;
+        scope.abort(new Error("the namespace is no longer read by itself"));
+        namespaced.delete(namespace);
+      }
+      for (const namespace of needed) {
+        if (!namespaced.has(namespace)) namespaced.set(namespace, this.#watch(resource, namespace));
+      }
+    }
+  }
+}
