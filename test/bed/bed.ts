@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { LifeboatError } from "../../src/errors.ts";
 import { destroyBed, sweepOrphans } from "./cleanup.ts";
 import { bedsHome } from "./home.ts";
-import { addressOf, witnessNumber } from "./network.ts";
+import { addressOf, isolatedPorts, witnessNumber } from "./network.ts";
 import type { BedOptions, Isolation } from "./options.ts";
 import { hold, holderOf, layWire, placeAt, plug } from "./places.ts";
 import type { Place } from "./places.ts";
@@ -29,9 +29,6 @@ import { claimSubnet } from "./subnets.ts";
 import { ensureTools } from "./tools.ts";
 
 const isRoot = process.getuid?.() === 0;
-
-/** Ports in a namespace of its own are the same everywhere. */
-const isolatedPorts: SitePorts = { apiserver: 6443, etcdClient: 2379, etcdPeer: 2380 };
 
 /**
  * Starts a bed. Cleans up beds of dead processes first, builds programs that are missing.

@@ -9,11 +9,14 @@ const root = "/sys/fs/cgroup";
 /** Whether the machine has the unified hierarchy alone. */
 export const isV2 = existsSync(join(root, "cgroup.controllers"));
 
-/** Hierarchies in which a site has a folder: the one of v2, or every controller of v1. */
+/**
+ * Hierarchies in which a site has a folder: the one of v2, or every controller of v1 together with the unified one
+ * beside them, where the container runtime makes folders as well.
+ */
 async function hierarchies(): Promise<string[]> {
   if (isV2) return [root];
   const entries = await readdir(root).catch(() => []);
-  return entries.filter((name) => name !== "unified").map((name) => join(root, name));
+  return entries.map((name) => join(root, name));
 }
 
 /** Path of a site's cgroup below each hierarchy, as kubelet's `cgroupRoot` wants it. */

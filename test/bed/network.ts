@@ -8,6 +8,9 @@
 export const hostNumber = 1;
 export const witnessNumber = 5;
 
+/** Ports in a namespace of its own are the same everywhere. */
+export const isolatedPorts = { apiserver: 6443, etcdClient: 2379, etcdPeer: 2380 } as const;
+
 /** More sites than a machine has memory for; bounded by the last octet of an address. */
 export const siteCountMax = 20;
 
@@ -52,16 +55,21 @@ export function macOf(address: string): string {
   return `02:87:${octets.join(":")}`;
 }
 
+/** Name of the bridge's port that leads to an address. */
+export function portName(address: string): string {
+  return `p${address.split(".")[3]}`;
+}
+
 /** `ip -batch` lines that connect the namespace of process `holder` to the bridge in that of `wire`. */
 export function plugLines(holder: number, wire: number, address: string): string[] {
-  const port = `p${address.split(".")[3]}`;
-  return [`link add name eth0 address ${macOf(address)} netns ${holder} type veth peer name ${port} netns ${wire}`];
+  return [
+    `link add name eth0 address ${macOf(address)} netns ${holder} type veth peer name ${portName(address)} netns ${wire}`,
+  ];
 }
 
 /** `ip -batch` lines inside the bridge's namespace, for the port that {@link plugLines} made. */
 export function portLines(address: string): string[] {
-  const port = `p${address.split(".")[3]}`;
-  return [`link set ${port} master bridge up`];
+  return [`link set ${portName(address)} master bridge up`];
 }
 
 /** `ip -batch` lines inside a place's namespace. The default route lets packets to service addresses be translated. */

@@ -3,6 +3,8 @@ import type { Api } from "./api.ts";
 import type { Authority } from "./certificates.ts";
 import { destroyBed } from "./cleanup.ts";
 import { run } from "./command.ts";
+import { BedFaults } from "./faults/faults.ts";
+import type { Faults } from "./faults/faults.ts";
 import type { Isolation } from "./options.ts";
 import { holderOf, placeAt } from "./places.ts";
 import type { Place, SpawnOptions } from "./places.ts";
@@ -30,6 +32,7 @@ export interface Bed {
     args: readonly string[],
     options?: { readonly input?: string; readonly limitMs?: number },
   ): Promise<string>;
+  readonly faults: Faults;
   /** Leaves the bed running when this process ends. */
   release(): Promise<void>;
   /** Ends and removes everything. */
@@ -51,11 +54,25 @@ export class RunningBed implements Bed {
   readonly #context: SiteContext;
   readonly #witness: Place;
   readonly #members = new Map<string, Member>();
+  readonly faults: BedFaults;
   startMs = 0;
 
   constructor(context: SiteContext, witness: Place) {
     this.#context = context;
     this.#witness = witness;
+    this.faults = new BedFaults({
+      context,
+      places: async () => this.#places(),
+      forget: (site) => (this.#member(site).places = undefined),
+      startSite: async (site) => this.startSite(site),
+    });
+  }
+
+  async #places(): Promise<ReadonlyMap<string, Place>> {
+    const sites = [...this.#members.values()].flatMap(({ places }) =>
+      places === undefined ? [] : [places.site, places.agent],
+    );
+    return new Map([this.#witness, ...sites].map((place) => [place.name, place]));
   }
 
   get name(): string {
@@ -99,6 +116,7 @@ export class RunningBed implements Bed {
   async startSite(name: string): Promise<void> {
     const [places, member] = await Promise.all([makePlaces(this.#context, name), this.#enrol(name)]);
     member.places = places;
+    await this.faults.reapply(name);
     await startPrograms(this.#context, name, places, member.authority, member.api);
   }
 

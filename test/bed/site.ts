@@ -9,6 +9,7 @@ import { createCgroups } from "./cgroups.ts";
 import { apiserverArgv, controllerManagerArgv, etcdArgv, schedulerArgv } from "./controlplane.ts";
 import type { ControlPlane } from "./controlplane.ts";
 import { ensureCredentials, kubeconfigPath, readAdmin } from "./credentials.ts";
+import type { LocalImage } from "./images.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { clusterRanges, siteAddresses } from "./network.ts";
 import { hold, placeAt, plug } from "./places.ts";
@@ -16,7 +17,7 @@ import type { Place, SpawnOptions } from "./places.ts";
 import { waitUntil } from "./processes.ts";
 import type { BedProcess } from "./processes.ts";
 import type { BedRecord } from "./record.ts";
-import { startNode, startRuntime } from "./realnode.ts";
+import { importImage, startNode, startRuntime } from "./realnode.ts";
 import { createNodes, kwokArgv, nodesReady } from "./simulated.ts";
 
 /** Two cores, two sites and a cold page cache: tens of seconds at worst. */
@@ -61,6 +62,8 @@ export interface Site {
   readonly api: Api;
   /** Writes a kubeconfig for that user and returns its path. */
   kubeconfigFor(identity: Identity): Promise<string>;
+  /** Brings an image into the site's real node. */
+  importImage(image: LocalImage): Promise<void>;
   /** Starts a program that lives and dies with the site; it is then `site/name` for faults. */
   spawn(name: string, argv: readonly string[], options?: SiteSpawnOptions): BedProcess;
 }
@@ -244,6 +247,7 @@ export function siteView(
       const caPem = identity.wrongCa === true ? stranger.certPem : authority.certPem;
       return writeKubeconfig(kubeconfigPath(dir, file), { site: name, server, caPem, user: identity.user, credential });
     },
+    importImage: async (image) => importImage(places().site, image),
     spawn(program, argv, options = {}) {
       const { network = "agent", ...rest } = options;
       return places()[network].spawn(`${name}/${program}`, argv, rest);
