@@ -1,0 +1,312 @@
+/**
+ * A pair on a bed: a witness, an agent at each site, the CRDs and certificates; what an operator does by hand or with
+ * the chart. For tests, benches and the demo.
+ */
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { GroupSpecInput, GroupStatus } from "../../src/config/group.ts";
+import { groupApi } from "../../src/config/group.ts";
+import { parseStoredStatus } from "../../src/config/stored.ts";
+import { LifeboatError } from "../../src/errors.ts";
+import { connect } from "../../src/kube/client.ts";
+import type { KubeClient } from "../../src/kube/client.ts";
+import { resources } from "../../src/kube/resource.ts";
+import { freePorts } from "../bed/ports.ts";
+import type { BedProcess } from "../bed/processes.ts";
+import type { Bed } from "../bed/running.ts";
+import { agentNamespace, installSite } from "./install.ts";
+import { pairName, writeCertificates, writeConfig } from "./files.ts";
+import type { AgentFile, Ports, TlsFiles } from "./files.ts";
+import { Metrics } from "./metrics.ts";
+import { waitFor } from "./wait.ts";
+
+const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+/** Type stripping of a cold cache and two busy cores included. */
+const startLimitMs = 60_000;
+/** A local scrape; a process that is halted must not hold its reader. */
+const scrapeLimitMs = 2_000;
+
+/** A process of the pair: `east`, `west` (their agents) or `witness`. */
+export type MemberName = string;
+
+export interface PairOptions {
+  /** @default "info" */
+  readonly logLevel?: AgentFile["logLevel"];
+  /** Fields that are put into the configuration file of every agent. */
+  readonly agent?: Partial<AgentFile>;
+  /** Flags of Node for the agents, e.g. `--cpu-prof`. */
+  readonly nodeFlags?: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+interface Member {
+  readonly verb: "agent" | "witness";
+  readonly configPath: string;
+  readonly metricsUrl: string;
+  process: BedProcess | undefined;
+}
+
+/** Makes certificates, configuration, CRDs; starts the witness and both agents and waits until all are healthy. */
+export async function startPair(bed: Bed, options: PairOptions): Promise<Pair> {
+  const pair = await preparePair(bed, options);
+  try {
+    const members = pair.members.filter((name) => name !== "witness");
+    await Promise.all([pair.startWitness(), ...members.map(async (site) => pair.startAgent(site))]);
+    return pair;
+  } catch (error) {
+    await pair.stop();
+    throw error;
+  }
+}
+
+/** Everything that {@link startPair} does before it starts processes. */
+export async function preparePair(bed: Bed, options: PairOptions): Promise<Pair> {
+  const { signal } = options;
+  const sites = [...bed.sites.keys()];
+  const dir = join(bed.dir, "pair");
+  const [tls, ports] = await Promise.all([writeCertificates(dir, sites), portsOf(bed, sites)]);
+  const clients = new Map<string, KubeClient>();
+  for (const name of sites) {
+    clients.set(name, await connect({ from: "files", paths: [bed.site(name).kubeconfigPath] }));
+  }
+  await Promise.all([...clients.values()].map(async (client) => installSite(client, { signal })));
+  const members = new Map<MemberName, Member>();
+  for (const name of [...sites, "witness"]) {
+    members.set(name, await layOut({ bed, dir, name, sites, tls, ports, options }));
+  }
+  return new Pair(bed, clients, members, options);
+}
+
+async function portsOf(bed: Bed, sites: readonly string[]): Promise<Map<string, Ports>> {
+  const names = [...sites, "witness"];
+  if (bed.isolation === "netns") return new Map(names.map((name) => [name, { rpc: 7443, metrics: 9440 }]));
+  const free = await freePorts(names.length * 2);
+  return new Map(names.map((name, at) => [name, { rpc: free[at * 2] ?? 0, metrics: free[at * 2 + 1] ?? 0 }]));
+}
+
+interface LayOut {
+  readonly bed: Bed;
+  readonly dir: string;
+  readonly name: string;
+  readonly sites: readonly string[];
+  readonly tls: ReadonlyMap<string, TlsFiles>;
+  readonly ports: ReadonlyMap<string, Ports>;
+  readonly options: PairOptions;
+}
+
+async function layOut(given: LayOut): Promise<Member> {
+  const { bed, dir, name, sites, options } = given;
+  const isWitness = name === "witness";
+  const hostOf = (member: string): string =>
+    member === "witness" ? bed.witnessAddress : bed.site(member).agentAddress;
+  const portOf = (member: string): Ports => given.ports.get(member) ?? { rpc: 0, metrics: 0 };
+  const listen = `${hostOf(name)}:${portOf(name).rpc}`;
+  const metrics = `${hostOf(name)}:${portOf(name).metrics}`;
+  const tls = given.tls.get(name) ?? { cert: "", key: "", ca: "" };
+  const dataDir = join(isWitness ? bed.dir : bed.site(name).dir, isWitness ? "witness-data" : "lifeboat-data");
+  await mkdir(dataDir, { recursive: true });
+  const common = { pair: pairName, listen, metrics, tls, dataDir, logLevel: options.logLevel ?? "info" };
+  const file = isWitness
+    ? common
+    : {
+        ...common,
+        site: name,
+        namespace: agentNamespace,
+        kubeconfig: bed.site(name).kubeconfigPath,
+        peers: sites
+          .filter((site) => site !== name)
+          .map((site) => ({ site, address: `${hostOf(site)}:${portOf(site).rpc}` })),
+        witness: { address: `${hostOf("witness")}:${portOf("witness").rpc}` },
+        ...options.agent,
+      };
+  return {
+    verb: isWitness ? "witness" : "agent",
+    configPath: await writeConfig(join(dir, `${name}.yaml`), file),
+    metricsUrl: `http://${metrics}`,
+    process: undefined,
+  };
+}
+
+export class Pair {
+  readonly bed: Bed;
+  readonly #clients: ReadonlyMap<string, KubeClient>;
+  readonly #members: ReadonlyMap<MemberName, Member>;
+  readonly #options: PairOptions;
+
+  constructor(
+    bed: Bed,
+    clients: ReadonlyMap<string, KubeClient>,
+    members: ReadonlyMap<MemberName, Member>,
+    options: PairOptions,
+  ) {
+    this.bed = bed;
+    this.#clients = clients;
+    this.#members = members;
+    this.#options = options;
+  }
+
+  /** The sites, and `witness`. */
+  get members(): readonly MemberName[] {
+    return [...this.#members.keys()];
+  }
+
+  /** The administrator's client of a site. */
+  client(site: string): KubeClient {
+    const client = this.#clients.get(site);
+    if (client === undefined) throw new LifeboatError("NotFound", `there is no site ${site}`);
+    return client;
+  }
+
+  #member(name: MemberName): Member {
+    const member = this.#members.get(name);
+    if (member === undefined) throw new LifeboatError("NotFound", `there is no member ${name}`);
+    return member;
+  }
+
+  configPath(name: MemberName): string {
+    return this.#member(name).configPath;
+  }
+
+  /** The process as it was last started. */
+  process(name: MemberName): BedProcess {
+    const { process } = this.#member(name);
+    if (process === undefined) throw new LifeboatError("NotFound", `${name} was not started`);
+    return process;
+  }
+
+  /** Starts the agent of a site and waits until it is healthy. */
+  async startAgent(site: string): Promise<void> {
+    this.spawn(site);
+    await this.healthy(site);
+  }
+
+  async startWitness(): Promise<void> {
+    this.spawn("witness");
+    await this.healthy("witness");
+  }
+
+  /** Starts a process without waiting for it. Throws NotFound while its site is down. */
+  spawn(name: MemberName): BedProcess {
+    const member = this.#member(name);
+    const flags = [...(this.#options.nodeFlags ?? []), "--disable-warning=ExperimentalWarning"];
+    const argv = [globalThis.process.execPath, ...flags, program, member.verb, "--config", member.configPath];
+    member.process =
+      name === "witness" ? this.bed.spawnWitness("witness", argv) : this.bed.site(name).spawn("agent", argv);
+    return member.process;
+  }
+
+  /** Waits until the process answers that it is healthy; throws ProgramFailed with its last words when it ends. */
+  async healthy(name: MemberName): Promise<void> {
+    const { metricsUrl } = this.#member(name);
+    const started = this.process(name);
+    const answer = await waitFor(
+      `${name} healthy`,
+      async () => {
+        if (started.hasExited) return "ended";
+        const response = await fetch(`${metricsUrl}/healthz`, { signal: AbortSignal.timeout(scrapeLimitMs) });
+        await response.text();
+        return response.ok ? "healthy" : undefined;
+      },
+      { limitMs: startLimitMs, everyMs: 100, signal: this.#options.signal },
+    );
+    if (answer === "healthy") return;
+    const tail = (await readFile(started.logPath, "utf8").catch(() => "")).slice(-2000);
+    throw new LifeboatError("ProgramFailed", `${name} ended at its start\n${tail}`, {
+      hint: `the whole log: ${started.logPath}`,
+    });
+  }
+
+  /** Ends an agent (SIGTERM, or SIGKILL) and starts it again. */
+  async restartAgent(site: string, { signal = "SIGTERM" }: { signal?: "SIGTERM" | "SIGKILL" } = {}): Promise<void> {
+    await this.stopMember(site, { signal });
+    await this.startAgent(site);
+  }
+
+  async stopMember(name: MemberName, { signal = "SIGTERM" }: { signal?: "SIGTERM" | "SIGKILL" } = {}): Promise<void> {
+    const process = this.process(name);
+    if (signal === "SIGKILL") {
+      await process.kill("SIGKILL");
+      await process.exited;
+    } else await process.stop();
+  }
+
+  async metrics(name: MemberName): Promise<Metrics> {
+    const { metricsUrl } = this.#member(name);
+    const response = await fetch(`${metricsUrl}/metrics`, { signal: AbortSignal.timeout(scrapeLimitMs) });
+    if (!response.ok) throw new LifeboatError("Internal", `metrics of ${name}: HTTP ${response.status}`);
+    return Metrics.parse(await response.text());
+  }
+
+  /** Creates a protection group, or changes its spec. */
+  async applyGroup(site: string, name: string, spec: GroupSpecInput, signal: AbortSignal): Promise<void> {
+    const group = { apiVersion: groupApi.apiVersion, kind: groupApi.kind, metadata: { name }, spec };
+    await this.client(site).apply(resources.protectionGroups, group, { fieldManager: "user", force: true, signal });
+  }
+
+  /** The group's status as a site's own object shows it; empty while there is none. */
+  async status(site: string, group: string, signal: AbortSignal): Promise<Partial<GroupStatus>> {
+    const found = await this.client(site).find(resources.protectionGroups, { name: group }, { signal });
+    return parseStoredStatus(found?.["status"]);
+  }
+
+  /** Waits until the group's status at a site is as wanted, and returns it. */
+  async waitForStatus(
+    site: string,
+    group: string,
+    what: string,
+    wanted: (status: Partial<GroupStatus>) => boolean,
+    options: { readonly limitMs: number; readonly signal: AbortSignal },
+  ): Promise<Partial<GroupStatus>> {
+    let seen: Partial<GroupStatus> = {};
+    try {
+      return await waitFor(
+        `group ${group} at ${site} ${what}`,
+        async () => {
+          seen = await this.status(site, group, options.signal);
+          return wanted(seen) ? seen : undefined;
+        },
+        options,
+      );
+    } catch (error) {
+      if (!(error instanceof LifeboatError && error.code === "Timeout")) throw error;
+      throw new LifeboatError("Timeout", `${error.message}; its status: ${JSON.stringify(seen)}`, { cause: error });
+    }
+  }
+
+  /** Waits until the standby has everything: condition `Synced` at `site`. */
+  async waitSynced(
+    site: string,
+    group: string,
+    options: { readonly limitMs: number; readonly signal: AbortSignal },
+  ): Promise<Partial<GroupStatus>> {
+    return this.waitForStatus(site, group, "Synced", (status) => hasCondition(status, "Synced"), options);
+  }
+
+  /** Waits until `site` itself says that it runs the group. */
+  async waitActive(
+    site: string,
+    group: string,
+    options: { readonly limitMs: number; readonly signal: AbortSignal },
+  ): Promise<Partial<GroupStatus>> {
+    return this.waitForStatus(site, group, "active", (status) => status.role === "active", options);
+  }
+
+  /** Ends all processes and connections; the bed stays. */
+  async stop(): Promise<void> {
+    const running = [...this.#members.values()].flatMap(({ process }) =>
+      process === undefined || process.hasExited ? [] : [process],
+    );
+    await Promise.all(running.map(async (process) => process.stop({ graceMs: 5_000 })));
+    await this.close();
+  }
+
+  /** Ends the connections alone. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#clients.values()].map(async (client) => client.close()));
+  }
+}
+
+export function hasCondition(status: Partial<GroupStatus>, type: string): boolean {
+  return status.conditions?.some((condition) => condition.type === type && condition.status === "True") ?? false;
+}
