@@ -34,14 +34,15 @@ export function acquireRules(d: Draft): void {
   if (kind === null) return;
   const refused = localRefusal(s, kind, now);
   if (refused !== null) {
-    if (refused.code !== s.lastRefusal?.code) d.set({ lastRefusal: refused });
+    d.set({ lastRefusal: refused, nextTryAtMs: now + (refused.retryInMs ?? s.policy.timing.heartbeatMs) });
     return;
   }
   d.phase({ type: "Acquiring", kind, nonce: d.nonce(), sentAtMs: now, lastSentAtMs: now });
   send(d);
 }
 
-function wanted(s: AgentState): AcquireKind | null {
+/** What this site would ask the witness for now; null when nothing. */
+export function wanted(s: AgentState): AcquireKind | null {
   switch (s.phase.type) {
     case "Adopting":
       return "adopt";

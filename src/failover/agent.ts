@@ -9,6 +9,7 @@ import {
   followRule,
   granted,
   lapseRule,
+  wanted,
 } from "./agent-acquire.ts";
 import { afterForce, commanded } from "./agent-commands.ts";
 import { Draft, holdsCert, isLeaseFree, isRunning, leaseEndMs, restPhase } from "./agent-draft.ts";
@@ -117,9 +118,7 @@ export function nextWakeAgent(s: AgentState): number {
   let at = s.nextRenewAtMs;
   if (isRunning(s) && !isLeaseFree(s)) at = Math.min(at, leaseEndMs(s));
   if (s.phase.type === "Unknown") at = Math.min(at, s.bootedAtMs + s.policy.timing.leaseMs);
-  if (s.phase.type === "Standby" || s.phase.type === "Fenced" || s.phase.type === "Adopting") {
-    at = Math.min(at, Math.max(s.nextTryAtMs, s.promiseUntilMs));
-  }
+  if (s.phase.type !== "Acquiring" && s.pending === null && wanted(s) !== null) at = Math.min(at, s.nextTryAtMs);
   return at;
 }
 

@@ -1,0 +1,141 @@
+/** The group's data at one site: a hash over every write, copied to the standby, sealed and compared. */
+import type { Cert } from "../../src/failover/epoch.ts";
+import { isNewer } from "../../src/failover/epoch.ts";
+import type { Seal } from "../../src/failover/messages.ts";
+import type { Site } from "./site.ts";
+import type { World } from "./world.ts";
+
+interface Copy {
+  /** Number and hash of the writes. */
+  writes: number;
+  hash: number;
+  /** Certificate under which the last applied change was made. */
+  cert: Cert | null;
+  /** Something was written here that the peer may not have. */
+  dirty: boolean;
+  /** The same, but kept in a snapshot. */
+  saved: boolean;
+  following: boolean;
+  synced: boolean;
+}
+
+const PULL_MS = 500;
+const WRITE_MS = 500;
+
+export class DataPath {
+  private readonly site: Site;
+  private readonly world: World;
+  readonly copies: Copy[] = [];
+
+  constructor(site: Site) {
+    this.site = site;
+    this.world = site.world;
+    for (const g of this.world.groups) {
+      this.copies[g] = {
+        writes: 0,
+        hash: 0,
+        cert: null,
+        dirty: false,
+        saved: false,
+        following: false,
+        synced: false,
+      };
+    }
+  }
+
+  begin(): void {
+    const { world } = this;
+    world.every(PULL_MS, () => {
+      for (const g of world.groups) this.pull(g);
+    });
+    world.every(WRITE_MS, () => {
+      for (const g of world.groups) this.write(g);
+    });
+  }
+
+  copy(g: number): Copy {
+    const copy = this.copies[g];
+    if (copy === undefined) throw new Error(`no group ${g}`);
+    return copy;
+  }
+
+  hash(g: number): string {
+    const { writes, hash } = this.copy(g);
+    return `${writes}/${hash}`;
+  }
+
+  /** The application writes while any of its pods runs. */
+  private write(g: number): void {
+    if (!this.site.nodes.some((node) => node.isRunning(g))) return;
+    const copy = this.copy(g);
+    copy.writes += 1;
+    copy.hash = (Math.imul(copy.hash ^ (copy.writes * 2654435761), 1597334677) + (this.site.key === "east" ? 1 : 2)) | 0;
+    copy.dirty = true;
+    copy.saved = false;
+    copy.following = false;
+    const cert = this.site.leader()?.states[g]?.record.cert ?? null;
+    if (isNewer(cert, copy.cert)) copy.cert = cert;
+  }
+
+  save(g: number, done: () => void): void {
+    this.world.after(this.world.random.between(100, 800), () => {
+      this.copy(g).saved = true;
+      done();
+    });
+  }
+
+  follow(g: number): void {
+    this.copy(g).following = true;
+  }
+
+  /** The standby takes what the holder has; never from an older epoch, never over what is not saved. */
+  private pull(g: number): void {
+    const { world, site } = this;
+    const copy = this.copy(g);
+    const own = site.leader();
+    const state = own?.states[g];
+    if (own === undefined || !state || !own.process.running) return;
+    const holds = state.record.cert !== null && state.record.cert.holder === site.key;
+    if (holds || (state.record.cert === null && site.isSource(g))) return;
+    const peer = world.peerOf(site.key);
+    const source = peer.leader();
+    const theirs = source?.states[g];
+    if (!source || !theirs || !source.process.running || !world.network.bothWays(site.key, peer.key)) return;
+    const serves = theirs.phase.type === "Active" || theirs.phase.type === "Quiescing" || theirs.phase.type === "Adopting";
+    if (!serves || !peer.apiUp || !copy.following && state.record.cert !== null) return;
+    if (isNewer(state.record.cert, theirs.record.cert)) return;
+    this.take(g, peer.data.copy(g), theirs.record.cert);
+    own.feed(g, { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${copy.writes}` });
+  }
+
+  private take(g: number, from: Copy, cert: Cert | null): void {
+    const copy = this.copy(g);
+    // Everything written there is here now as well.
+    from.dirty = false;
+    if (copy.writes === from.writes && copy.hash === from.hash) {
+      copy.dirty = false;
+      return;
+    }
+    this.world.oracle.onApply(g, this.site.key, copy, cert);
+    copy.writes = from.writes;
+    copy.hash = from.hash;
+    copy.cert = cert;
+    copy.dirty = false;
+    copy.synced = true;
+  }
+
+  /** Pulls the rest from the source until it is equal to the seal, or for as long as the source can be reached. */
+  applySeal(g: number, seal: Seal, done: (hash: string) => void): void {
+    const { world, site } = this;
+    const tries = (left: number): void => {
+      const peer = world.peerOf(site.key);
+      if (world.network.bothWays(site.key, peer.key) && peer.leader()?.process.running === true) {
+        const { hash } = peer.data;
+        if (hash.call(peer.data, g) === seal.objectsHash) this.take(g, peer.data.copy(g), seal.cert);
+        done(this.hash(g));
+      } else if (left > 0) world.after(PULL_MS, () => tries(left - 1));
+      else done(this.hash(g));
+    };
+    world.after(world.random.between(50, 500), () => tries(20));
+  }
+}

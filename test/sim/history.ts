@@ -1,0 +1,95 @@
+/** One history: a world, its faults at their times, the mending, and what must be true at the end. */
+import { heal, inject } from "./faults.ts";
+import type { Entry } from "./faults.ts";
+import type { Plan } from "./generate.ts";
+import type { Violation } from "./oracle.ts";
+import type { Reducers } from "./reducers.ts";
+import { World, siteKeys } from "./world.ts";
+
+export interface Outcome {
+  readonly violation: Violation | null;
+  readonly samples: number;
+  readonly exactlyOne: number;
+  readonly takeovers: number;
+  readonly switchovers: number;
+  readonly excusedOverlaps: number;
+  readonly steps: number;
+  readonly events: number;
+  readonly phases: ReadonlySet<string>;
+  /** Fault × state of the first group at each site when it struck. */
+  readonly met: ReadonlySet<string>;
+  readonly log: readonly string[];
+}
+
+/** After the mending exactly one site must run each group within this many promises, plus the cooldown. */
+const LIVENESS_PROMISES = 5;
+const LOOK_MS = 1000;
+/** Exactly one site has run for this long: the history may end. */
+const STABLE_MS = 3000;
+
+export function runPlan(plan: Plan, reducers: Reducers, logging = false): Outcome {
+  const world = new World(plan.options, reducers);
+  world.logging = logging;
+  world.start();
+  world.oracle.begin();
+  const met = new Set<string>();
+  for (const entry of plan.entries) world.at(entry.atMs, () => strike(world, entry, met));
+  world.runTo(plan.healAtMs);
+  if (!world.oracle.stopped) {
+    heal(world);
+    settle(world);
+  }
+  const { oracle } = world;
+  return {
+    violation: oracle.violations[0] ?? null,
+    samples: oracle.samples,
+    exactlyOne: oracle.exactlyOne,
+    takeovers: oracle.takeovers,
+    switchovers: oracle.switchovers,
+    excusedOverlaps: oracle.excusedOverlaps,
+    steps: world.steps,
+    events: world.events,
+    phases: oracle.phases,
+    met,
+    log: world.log,
+  };
+}
+
+function strike(world: World, entry: Entry, met: Set<string>): void {
+  for (const key of siteKeys) {
+    const phase = world.sites[key].leader()?.states[0]?.phase.type ?? "none";
+    met.add(`${entry.fault.kind}×${key}:${phase}`);
+  }
+  inject(world, entry.fault);
+}
+
+/** L1 (and with it L4: a stuck state that only a person can leave is not stuck silently). */
+function settle(world: World): void {
+  // A policy edit may have left long promises behind.
+  const promiseMs = Math.max(world.policy.timing.promiseMs, world.timing.promiseMs, 25_000);
+  const deadline = world.t + LIVENESS_PROMISES * promiseMs + world.options.cooldownMs;
+  let stableSince = Infinity;
+  while (world.t < deadline && !world.oracle.stopped) {
+    world.runTo(world.t + LOOK_MS);
+    if (!oneEach(world)) stableSince = Infinity;
+    else if (stableSince === Infinity) stableSince = world.t;
+    if (world.t - stableSince >= STABLE_MS) return;
+  }
+  if (!world.oracle.stopped) world.oracle.fail("L1", `not exactly one site runs: ${describe(world)}`);
+}
+
+function oneEach(world: World): boolean {
+  return world.groups.every((g) => {
+    const running = siteKeys.filter((key) => world.sites[key].isRunning(g));
+    const blocked = siteKeys.some((key) => world.sites[key].leader()?.states[g]?.phase.type === "Blocked");
+    return running.length === 1 || blocked;
+  });
+}
+
+function describe(world: World): string {
+  const parts = siteKeys.map((key) => {
+    const state = world.sites[key].leader()?.states[0];
+    return `${key} ${state?.phase.type ?? "no leader"} (${state?.lastRefusal?.reason ?? ""})`;
+  });
+  return parts.join(", ");
+}

@@ -1,0 +1,194 @@
+/** The invariants, from outside: what the parties believe is never asked, only what runs and what is durable. */
+import { compareCert, formatCert } from "../../src/failover/epoch.ts";
+import type { Cert } from "../../src/failover/epoch.ts";
+import type { Commit, Grant } from "../../src/failover/messages.ts";
+import type { WitnessGroup } from "../../src/failover/witness-state.ts";
+import type { Node } from "./node.ts";
+import { siteKeys } from "./world.ts";
+import type { SiteKey, World } from "./world.ts";
+
+export type Invariant = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8" | "L1" | "L2" | "L3" | "L4";
+
+export interface Violation {
+  readonly invariant: Invariant;
+  readonly atMs: number;
+  readonly what: string;
+}
+
+const SAMPLE_MS = 250;
+
+export class Oracle {
+  private readonly world: World;
+  readonly violations: Violation[] = [];
+  /** A history ends at its first violation. */
+  stopped = false;
+  /** Mutant of the host: answers without the transaction on the term. */
+  skipsTerm = false;
+  samples = 0;
+  exactlyOne = 0;
+  takeovers = 0;
+  switchovers = 0;
+  excusedOverlaps = 0;
+  readonly phases = new Set<string>();
+  private readonly holders = new Map<string, string>();
+  private readonly automaticAt: number[] = [];
+  readonly outcomes = new Map<string, boolean>();
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  begin(): void {
+    this.world.every(SAMPLE_MS, () => this.sample());
+  }
+
+  fail(invariant: Invariant, what: string): void {
+    const { t } = this.world;
+    this.violations.push({ invariant, atMs: t, what });
+    this.world.note("ORACLE", `${invariant}: ${what}`);
+    this.stopped = true;
+  }
+
+  onPhase(site: SiteKey, phase: string): void {
+    this.phases.add(`${site}:${phase}`);
+  }
+
+  onOutcome(_g: number, nonce: string, ok: boolean): void {
+    this.outcomes.set(nonce, ok);
+  }
+
+  private sample(): void {
+    for (const g of this.world.groups) {
+      this.samples += 1;
+      const running = siteKeys.filter((key) => this.world.sites[key].isRunning(g));
+      if (running.length === 1) this.exactlyOne += 1;
+      this.check(g);
+      this.noteCerts(g);
+      this.checkLeases(g);
+    }
+  }
+
+  /** I1: never at two sites at once. */
+  check(g: number): void {
+    const { world } = this;
+    const at = siteKeys.map((key) => world.sites[key].nodes.filter((node) => node.isRunning(g)));
+    const [east, west] = at;
+    if (east === undefined || west === undefined || east.length === 0 || west.length === 0) return;
+    const blamed = (nodes: Node[]): Node[] => nodes.filter((node) => node.pod(g).excusedUntil < world.t);
+    if (blamed(east).length === 0 || blamed(west).length === 0) {
+      this.excusedOverlaps += 1;
+      return;
+    }
+    this.fail("I1", `g${g} runs on ${blamed(east)[0]?.name} and on ${blamed(west)[0]?.name}`);
+  }
+
+  /** I2: one epoch, one holder. */
+  private noteCerts(g: number): void {
+    for (const key of siteKeys) {
+      for (const agent of this.world.sites[key].agents) this.noteCert(g, agent.states[g]?.record.cert ?? null);
+      this.noteCert(g, this.world.sites[key].records[g]?.cert ?? null);
+    }
+  }
+
+  private noteCert(g: number, cert: Cert | null): void {
+    if (cert === null) return;
+    const { generation, counter, forcedBy } = cert.epoch;
+    const epoch = `g${g}/${generation}/${counter}/${forcedBy}`;
+    const holder = `${cert.holder}/${cert.epoch.nonce}`;
+    const known = this.holders.get(epoch);
+    if (known === undefined) this.holders.set(epoch, holder);
+    else if (known !== holder) this.fail("I2", `epoch ${epoch} is held by ${known} and ${holder}`);
+  }
+
+  /** I3: what runs has a lease or a disarm, or has lost it no longer than τ + P + S ago. */
+  private readonly covered = new Map<string, number>();
+
+  private checkLeases(g: number): void {
+    const { world } = this;
+    const { timing } = world;
+    for (const key of siteKeys) {
+      const site = world.sites[key];
+      const name = `${key}/g${g}`;
+      if (site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
+      const since = world.t - (this.covered.get(name) ?? 0);
+      // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
+      const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + timing.leaseMs;
+      const nodes = site.nodes.filter((node) => node.guarded && node.isRunning(g) && node.pod(g).excusedUntil < world.t);
+      if (since > bound && nodes.length > 0) {
+        this.fail("I3", `g${g} runs on ${nodes[0]?.name} ${Math.round(since)} ms after its last lease`);
+      }
+    }
+  }
+
+  private covers(agent: World["sites"]["east"]["agents"][number], g: number): boolean {
+    const state = agent.states[g];
+    if (!state) return false;
+    if (state.record.cert === null) return true;
+    const { type } = state.phase;
+    if (type !== "Active" && type !== "Quiescing") return false;
+    const now = agent.process.machine.clock.now(this.world.t);
+    return state.record.disarm !== null || Math.max(state.witness.leaseEndMs, state.peerGrantor.leaseEndMs) > now;
+  }
+
+  /** I2, I4, L3 at the moment the witness commits a new epoch. */
+  onGrant(message: Grant | Commit, before: WitnessGroup): void {
+    const { world } = this;
+    const g = Number(message.group.slice(1));
+    const holder = message.cert.holder as SiteKey;
+    const other = world.peerOf(holder);
+    this.noteCert(g, message.cert);
+    world.note("ORACLE", `${message.type} ${formatCert(message.cert)}`);
+    const moved = before.record.cert !== null && before.record.cert.holder !== holder;
+    if (!moved) return;
+    if (message.type === "Commit") {
+      this.switchovers += 1;
+      this.checkCommit(g, holder);
+      return;
+    }
+    this.takeovers += 1;
+    const blamed = other.nodes.filter((node) => node.isRunning(g) && node.pod(g).excusedUntil < world.t);
+    if (blamed.length > 0) this.fail("I4", `${holder} is granted while ${blamed[0]?.name} still runs`);
+    if (before.record.veto !== null) this.fail("I4", "granted over a recorded disarm");
+    if (message.kind === "takeover") this.noteAutomatic();
+  }
+
+  private noteAutomatic(): void {
+    const { world } = this;
+    const last = this.automaticAt.at(-1);
+    const { cooldownMs } = world.policy;
+    if (last !== undefined && world.groups.length === 1 && world.t - last < cooldownMs * 0.97) {
+      this.fail("L3", `automatic takeover ${Math.round(world.t - last)} ms after the last one`);
+    }
+    this.automaticAt.push(world.t);
+  }
+
+  /** I6: nothing that the source has is missing at the target. */
+  private checkCommit(g: number, to: SiteKey): void {
+    const { world } = this;
+    const from = world.peerOf(to);
+    if (from.isRunning(g)) this.fail("I6", `committed while ${from.key} still runs`);
+    if (from.data.hash(g) !== world.sites[to].data.hash(g)) {
+      this.fail("I6", `committed with ${world.sites[to].data.hash(g)} where the source has ${from.data.hash(g)}`);
+    }
+  }
+
+  /** I5 and I8 when a standby overwrites what it has. */
+  onApply(g: number, site: SiteKey, copy: { cert: Cert | null; dirty: boolean; saved: boolean }, cert: Cert | null): void {
+    if (compareCert(cert, copy.cert) === "older") {
+      this.fail("I5", `${site} applies ${formatCert(cert)} over ${formatCert(copy.cert)}`);
+    }
+    if (copy.dirty && !copy.saved && this.world.t > 0 && copy.cert !== null) {
+      this.fail("I8", `${site} overwrites writes of its own to g${g} that are in no snapshot`);
+    }
+  }
+
+  /** I7: on a guarded node a pod starts only while its guard holds. */
+  onPodStart(g: number, node: Node): void {
+    const mode = node.states[g]?.mode;
+    const granted = node.records[g]?.cert !== null && node.records[g] !== null;
+    if (node.guarded && granted && mode !== "leased" && mode !== "free") {
+      this.fail("I7", `a pod starts on ${node.name} while its guard is ${mode ?? "not there"}`);
+    }
+    this.check(g);
+  }
+}
