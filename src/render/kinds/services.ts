@@ -1,6 +1,6 @@
 import { keyOf } from "../../objects/key.ts";
 import type { KubeObject } from "../../objects/object.ts";
-import { ownsField } from "../ownership/owned.ts";
+import { ownsField } from "../ownership/owners.ts";
 import { isJson, type Json, listAt } from "../pointer.ts";
 import { holdPublication } from "./networking.ts";
 import { dropAnnotations, specOf, type KindRule, type Scope } from "./rule.ts";
