@@ -1,10 +1,12 @@
-import { type GroupSpec, groupSpecSchema, peerOf } from "../config/group.ts";
+import { type GroupSpec, peerOf } from "../config/group.ts";
+import { parseGroup } from "../config/parse-group.ts";
 import { LifeboatError, messageOf } from "../errors.ts";
 import type { Journal, JournalEntry } from "../journal/journal.ts";
 import type { KubeKind } from "../kube/resource.ts";
 import { parseJson } from "../objects/json.ts";
-import { keyOf, kindName, type ObjectKey, parseKey } from "../objects/key.ts";
+import { formatKey, keyOf, kindName, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
+import { mappingFor } from "../render/mapping.ts";
 import { indexLabels, type LabelIndex } from "../render/mutations/label-index.ts";
 import { render } from "../render/render.ts";
 import type { Facts, Rendered, Role } from "../render/types.ts";
@@ -88,10 +90,11 @@ export class GroupView {
     const text = journal.specText();
     if (text === undefined) return;
     this.#specHash = journal.head(this.specKey)?.hash ?? "";
-    const parsed = groupSpecSchema.safeParse((JSON.parse(text) as { spec?: unknown }).spec);
-    if (parsed.success) this.#spec = parsed.data;
-    else if (this.#spec === undefined)
-      throw new LifeboatError("SpecInvalid", parsed.error.message, { op: "apply.spec" });
+    try {
+      this.#spec = parseGroup(parseJson(text) as KubeObject).group.spec;
+    } catch (error) {
+      if (this.#spec === undefined) throw error;
+    }
   }
 
   get specKey(): ObjectKey {
@@ -145,6 +148,20 @@ export class GroupView {
       },
     );
     return { entry, rendered, managers, targets: rendered.objects.map((item) => targetOf(item)) };
+  }
+
+  /** Key at this site of a key at the source, as far as the mappings alone decide it. */
+  keyAtSite(key: ObjectKey): ObjectKey {
+    const { spec } = this;
+    const { site } = this.#options;
+    const mapping = mappingFor(spec, peerOf(spec, site), site);
+    const parts = parseKey(key);
+    const isNamespace = parts.group === "" && parts.kind === "Namespace";
+    return formatKey({
+      ...parts,
+      namespace: parts.namespace === "" ? "" : mapping.namespace(parts.namespace),
+      name: isNamespace ? mapping.namespace(parts.name) : parts.name,
+    });
   }
 
   #facts(): Facts {

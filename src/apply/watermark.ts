@@ -8,8 +8,8 @@ import type { ObjectKey } from "../objects/key.ts";
  * name and since when. Otherwise one object that the standby can never hold would make the lag of all others unknown.
  */
 export class Watermark {
-  /** Lowest unapplied and newest received state of each key that waits. */
-  readonly #pending = new Map<ObjectKey, { from: number; newest: number }>();
+  /** Of each key that waits: the first state that is not applied, and the first received since work on it began. */
+  readonly #pending = new Map<ObjectKey, { from: number; next: number | undefined }>();
   readonly #excused = new Set<ObjectKey>();
   readonly #heap = new MinHeap();
   #ceiling = 0;
@@ -22,24 +22,33 @@ export class Watermark {
   received(key: ObjectKey, seq: number): void {
     const pending = this.#pending.get(key);
     if (pending === undefined) {
-      this.#pending.set(key, { from: seq, newest: seq });
+      this.#pending.set(key, { from: seq, next: undefined });
       this.#heap.push(seq, key);
     } else {
-      pending.newest = Math.max(pending.newest, seq);
+      pending.next ??= seq;
     }
   }
 
-  /** The state of `key` at `seq` (or a newer one) is at the standby. */
-  applied(key: ObjectKey, seq: number): void {
+  /** The newest received state of `key` is at the standby. */
+  applied(key: ObjectKey): void {
+    this.#excused.delete(key);
+    this.#pending.delete(key);
+  }
+
+  /** A state of `key` is at the standby, but newer ones have been received since: those are what is missing. */
+  overtaken(key: ObjectKey): void {
     this.#excused.delete(key);
     const pending = this.#pending.get(key);
-    if (pending === undefined) return;
-    if (pending.newest <= seq) {
-      this.#pending.delete(key);
-      return;
-    }
-    pending.from = seq + 1;
+    if (pending === undefined || pending.next === undefined) return;
+    pending.from = pending.next;
+    pending.next = undefined;
     this.#heap.push(pending.from, key);
+  }
+
+  /** Work on the present state of `key` begins: what is received from now on is newer than what is being written. */
+  started(key: ObjectKey): void {
+    const pending = this.#pending.get(key);
+    if (pending !== undefined) pending.next = undefined;
   }
 
   /** The key is failing: it does not hold the mark until it is applied. */
@@ -58,7 +67,7 @@ export class Watermark {
     this.#heap.clear();
     for (const [key, pending] of this.#pending) {
       pending.from = 1;
-      pending.newest = Math.max(1, pending.newest);
+      pending.next = undefined;
       this.#heap.push(1, key);
     }
   }

@@ -1,0 +1,216 @@
+import { linkedAbort, type LinkedAbort, Pulse } from "../abort.ts";
+import type { EpochText } from "../objects/epoch.ts";
+import { LifeboatError } from "../errors.ts";
+import { demote, type DemoteOptions, type DemoteReport } from "./demotion.ts";
+import { diffGroup, type ObjectDifference } from "./diff.ts";
+import { Follower } from "./follower.ts";
+import { shown } from "./notes.ts";
+import { promote, type PromoteOptions, type PromotionReport } from "./promotion.ts";
+import { purge, type PurgeOptions, type PurgeReport } from "./purge.ts";
+import { GroupSite, type SiteOptions } from "./site.ts";
+import type { ApplierStatus } from "./status.ts";
+
+/**
+ * The standby side of one group: applies what its journal receives, and brings the group up or down when the site
+ * becomes active or standby. One applier per group runs at a site, in the elected agent.
+ */
+
+export type Mode = "standby" | "active";
+
+/** Status changes are passed on at most this often: a burst changes it thousands of times. */
+const statusDelayMs = 100;
+
+export class Applier {
+  readonly #site: GroupSite;
+  readonly #listeners = new Set<(status: ApplierStatus) => void>();
+  readonly #modeChanged = new Pulse();
+  #mode: Mode;
+  #phase: ApplierStatus["phase"] = "stopped";
+  #follower: Follower;
+  #life: AbortSignal | undefined;
+  #following: { readonly scope: LinkedAbort; readonly ended: Promise<void> } | undefined;
+  #statusTimer: NodeJS.Timeout | undefined;
+  #busy = false;
+
+  /** `mode` is what the site is at the start. */
+  constructor(options: SiteOptions & { readonly mode: Mode }) {
+    this.#site = new GroupSite(options);
+    this.#mode = options.mode;
+    this.#follower = this.#newFollower();
+    const own = options.journal.getState(ownRecordName) as readonly string[] | undefined;
+    this.#site.own = new Set(own);
+  }
+
+  #newFollower(): Follower {
+    return new Follower(this.#site, () => this.#changed());
+  }
+
+  /** Works until `signal` aborts, then ends what is under way and resolves. Rejects on a defect only. */
+  async run(options: { signal: AbortSignal }): Promise<void> {
+    const { signal } = options;
+    this.#life = signal;
+    try {
+      while (!signal.aborted) {
+        if (this.#mode === "standby" && !this.#busy) await this.#follow(signal);
+        else await this.#modeChanged.wait({ signal });
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      this.#life = undefined;
+      this.#enter("stopped");
+      await this.#site.close();
+      clearTimeout(this.#statusTimer);
+    }
+  }
+
+  async #follow(life: AbortSignal): Promise<void> {
+    using scope = linkedAbort(life);
+    this.#follower = this.#newFollower();
+    this.#enter(this.#site.view.hasSpec ? "starting" : "waiting");
+    const ended = this.#follower.follow({ signal: scope.signal, siteSignal: life });
+    this.#following = { scope, ended };
+    try {
+      await ended;
+    } finally {
+      this.#following = undefined;
+    }
+  }
+
+  async #stopFollowing(): Promise<void> {
+    const following = this.#following;
+    following?.scope.abort(new Error("the site changes its role"));
+    await following?.ended;
+  }
+
+  status(): ApplierStatus {
+    const { journal, copies, notes, contests, view } = this.#site;
+    const { watermark, deletes, settled } = this.#follower;
+    const withheld: Record<string, number> = {};
+    for (const { reason } of notes.withheld.values()) withheld[reason] = (withheld[reason] ?? 0) + 1;
+    const paused = deletes.paused;
+    return {
+      phase: this.#phase === "starting" && settled ? "following" : this.#phase,
+      synced: journal.synced && settled && watermark.pendingCount === notes.failing.size,
+      suspended: view.hasSpec && view.spec.suspend,
+      objects: journal.size,
+      copies: copies.count,
+      pending: watermark.pendingCount,
+      appliedSeq: journal.applied(),
+      failingCount: notes.failing.size,
+      failing: shown(notes.failing),
+      conflictCount: notes.conflicts.size,
+      conflicts: shown(notes.conflicts),
+      contested: contests.contested().slice(0, shownContestedMaxCount),
+      fieldsDroppedCount: notes.dropped.size,
+      fieldsDropped: shown(notes.dropped),
+      withheld,
+      findings: shown(notes.findings).flat(),
+      deletesPaused:
+        paused === undefined
+          ? undefined
+          : { sinceMs: paused.sinceWallMs, count: paused.count, of: paused.of, pending: journal.pendingDeletes },
+      promotable: undefined,
+    };
+  }
+
+  /** Calls `listener` with the status after it changed, at most ten times a second, until disposed. */
+  onStatus(listener: (status: ApplierStatus) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+  }
+
+  #changed(): void {
+    if (this.#listeners.size === 0) return;
+    this.#statusTimer ??= setTimeout(() => {
+      this.#statusTimer = undefined;
+      const status = this.status();
+      for (const listener of this.#listeners) listener(status);
+    }, statusDelayMs).unref();
+  }
+
+  #enter(phase: ApplierStatus["phase"]): void {
+    this.#phase = phase;
+    this.#changed();
+  }
+
+  /** Carries out the deletes that the guard holds back. Returns their number. */
+  confirmDeletes(): Promise<number> {
+    return this.#follower.confirmDeletes();
+  }
+
+  /**
+   * Brings the group up at this site from what the journal holds, under `epoch`. May be called again after a crash:
+   * what is done is found done. Resolves when everything is started and what can be ready is; objects that could not
+   * be brought up are in the report. Rejects with FailoverRefused on an older epoch than the journal has.
+   */
+  async promote(options: { epoch: EpochText } & PromoteOptions): Promise<PromotionReport> {
+    return this.#exclusively(options.signal, async (signal) => {
+      await this.#site.journal.raiseEpoch(options.epoch);
+      this.#mode = "active";
+      await this.#stopFollowing();
+      this.#enter("promoting");
+      const report = await promote(this.#site, { ...options, signal });
+      await this.#site.close();
+      this.#enter("active");
+      return report;
+    });
+  }
+
+  /**
+   * Takes the group down at this site, which ran it: nothing of it runs when this resolves, as far as the API server
+   * can bring that about. Then follows the journal again.
+   */
+  async demote(options: { epoch: EpochText } & DemoteOptions): Promise<DemoteReport> {
+    return this.#exclusively(options.signal, async (signal) => {
+      await this.#stopFollowing();
+      await this.#site.journal.raiseEpoch(options.epoch);
+      const report = await demote(this.#site, { ...options, signal });
+      await this.#site.journal.putState(ownRecordName, [...report.uids]);
+      this.#site.own = new Set(report.uids);
+      this.#mode = "standby";
+      return report;
+    });
+  }
+
+  /** Removes the group's objects from this site. Only a standby's, and only what Lifeboat has put there. */
+  async purge(options: PurgeOptions): Promise<PurgeReport> {
+    if (this.#mode === "active") {
+      throw new LifeboatError("FailoverRefused", "this site runs the group; its objects are not copies", {
+        op: "apply.purge",
+        hint: "run `lifeboat purge` with the site that is standby",
+      });
+    }
+    if (options.dryRun === true) return purge(this.#site, options);
+    return this.#exclusively(options.signal, async (signal) => {
+      await this.#stopFollowing();
+      return purge(this.#site, { ...options, signal });
+    });
+  }
+
+  /** What differs between what the journal says and what is at this site. */
+  diff(options: { signal: AbortSignal }): Promise<ObjectDifference[]> {
+    return diffGroup(this.#site, this.#mode, options.signal);
+  }
+
+  async #exclusively<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const life = this.#life;
+    if (life === undefined || this.#busy) {
+      const message = life === undefined ? "the applier does not run" : "another change of role is under way";
+      throw new LifeboatError("FailoverRefused", message, { op: "apply", retryable: true });
+    }
+    this.#busy = true;
+    using scope = linkedAbort(life, signal);
+    try {
+      return await work(scope.signal);
+    } finally {
+      this.#busy = false;
+      this.#modeChanged.raise();
+    }
+  }
+}
+
+const shownContestedMaxCount = 100;
+
+/** Record of the UIDs of objects that this site ran under an earlier epoch. */
+const ownRecordName = "apply/own";

@@ -1,0 +1,96 @@
+import type { Clock } from "../clock.ts";
+import { parseDuration } from "../config/duration.ts";
+import type { GroupSpec } from "../config/group.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { ObjectKey } from "../objects/key.ts";
+import type { Log } from "../telemetry/log.ts";
+import {
+  confirmDeletes,
+  type GuardRecord,
+  guardRecord,
+  type GuardState,
+  initialGuard,
+  mayDelete,
+  observeDeletes,
+} from "./delete-guard.ts";
+
+/** The delete guard of one group with its durable record, and the settling of deletes that are carried out. */
+export interface DeletesOptions {
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Name of the durable record in the group's journal. */
+const recordName = "apply/deletes";
+/** Deletes that are carried out are forgotten together: one fsync for a burst. */
+const settleDelayMs = 20;
+
+export class Deletes {
+  readonly #options: DeletesOptions;
+  readonly #settled: Array<{ key: ObjectKey; seq: number }> = [];
+  #guard: GuardState;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: DeletesOptions) {
+    this.#options = options;
+    this.#guard = initialGuard(options.journal.getState(recordName) as GuardRecord | undefined);
+  }
+
+  get paused(): GuardState["paused"] {
+    return this.#guard.paused;
+  }
+
+  may(key: string): boolean {
+    return mayDelete(this.#guard, key);
+  }
+
+  /** So many objects of the group are to go. A pause is durable before this returns. */
+  async observe(count: number, spec: GroupSpec): Promise<void> {
+    const { journal, clock, log } = this.#options;
+    const { percent, minObjects, window } = spec.deletes.guard;
+    const limits = { percent, minObjects, windowMs: parseDuration(window) };
+    const before = this.#guard;
+    const time = { nowMs: clock.monotonicMs(), wallMs: clock.wallMs() };
+    this.#guard = observeDeletes(before, { count, size: journal.size }, limits, time);
+    if (this.#guard.paused === undefined || before.paused !== undefined) return;
+    log.warn({ ...this.#guard.paused }, "deletes are paused: more of the group vanished than its guard allows");
+    await this.#store();
+  }
+
+  /** What was pending is no longer: the objects have come back. */
+  async relax(pendingCount: number): Promise<void> {
+    if (this.#guard.paused === undefined || pendingCount > 0) return;
+    this.#guard = initialGuard(undefined);
+    await this.#store();
+  }
+
+  /** A person has confirmed these. Returns how many. */
+  async confirm(pending: readonly string[]): Promise<number> {
+    if (this.#guard.paused === undefined) return 0;
+    this.#guard = confirmDeletes(this.#guard, pending);
+    await this.#store();
+    return pending.length;
+  }
+
+  /** The delete of this key is carried out; the journal forgets it in a moment. */
+  carriedOut(key: ObjectKey, seq: number): void {
+    this.#settled.push({ key, seq });
+    this.#timer ??= setTimeout(() => void this.flush(), settleDelayMs);
+  }
+
+  /** Makes the journal forget what is carried out. A failure costs one more look at each key after a restart. */
+  async flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    try {
+      await this.#options.journal.settle(this.#settled.splice(0));
+    } catch (error) {
+      this.#options.log.warn({ err: error }, "deletes that are carried out could not be settled");
+    }
+  }
+
+  async #store(): Promise<void> {
+    await this.#options.journal.putState(recordName, guardRecord(this.#guard));
+  }
+}
