@@ -2,6 +2,7 @@ import { onAbort } from "../abort.ts";
 import type { EntryHead } from "../journal/entries.ts";
 import type { ObjectKey } from "../objects/key.ts";
 import { Deletes } from "./deletes.ts";
+import { settleDivergence } from "./demotion.ts";
 import type { Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
 import { KeyedQueue, type Outcome } from "./queue.ts";
@@ -35,7 +36,7 @@ export class Follower implements SiteListener {
   #ring: string | undefined;
   #signal = new AbortController().signal;
   #opened = false;
-  #sweeping: Promise<void> | undefined;
+  #sweeping = false;
 
   constructor(site: GroupSite, onChange: () => void) {
     this.#site = site;
@@ -113,7 +114,7 @@ export class Follower implements SiteListener {
 
   /** Looks at every key; those that are as they should be cost one rendering. */
   #lookAtAll(): void {
-    for (const [key] of [...this.#site.journal.entries()]) this.#queue.add(key);
+    for (const [key] of this.#site.journal.entries()) this.#queue.add(key);
     if (this.#site.journal.current) this.#sweep();
   }
 
@@ -155,7 +156,10 @@ export class Follower implements SiteListener {
   #becameCurrent(): void {
     if (this.#wasCurrent) return;
     this.#wasCurrent = true;
-    const { view } = this.#site;
+    const { view, options } = this.#site;
+    settleDivergence(this.#site)
+      .then(() => this.#onChange())
+      .catch((error: unknown) => options.log.error({ err: error }, "what diverged could not be compared"));
     if (view.hasSpec && view.rewritesLabels) {
       view.labelsChanged();
       this.#lookAtAll();
@@ -166,9 +170,11 @@ export class Follower implements SiteListener {
 
   /** Objects of the group that nobody asks for: left over from a journal that was lost, or from before a restart. */
   #sweep(): void {
-    this.#sweeping ??= this.#queue.whenIdle().then(() => {
-      this.#sweeping = undefined;
-      for (const key of [...this.#site.copies.keys()]) {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    void this.#queue.whenIdle().then(() => {
+      this.#sweeping = false;
+      for (const key of this.#site.copies.keys()) {
         if (!isShared(key) && this.#site.assignments.sourceOf(key) === undefined) this.stray(key);
       }
     });
@@ -182,13 +188,16 @@ export class Follower implements SiteListener {
     if (!this.#opened) return;
     const key = `${prunePrefix}${target}`;
     if (this.#queue.has(key)) return;
-    if (this.#site.copies.get(target) === undefined && !isShared(target)) return;
+    const seen = this.#site.copies.get(target);
+    if (seen === undefined && !isShared(target)) return;
+    // Controllers copy labels to what they make (endpoints of a Service); only what we or this site wrote is ours.
+    if (seen !== undefined && seen.owned === "" && !this.#site.own.has(seen.uid)) return;
     this.#queue.add(key);
   }
 
   came(need: string): void {
     this.#queue.wake(need);
-    for (const source of [...this.#site.assignments.waitersOf(need)]) this.#queue.add(source);
+    for (const source of this.#site.assignments.waitersOf(need)) this.#queue.add(source);
   }
 
   /** Carries out all deletes that are held back. Returns their number. */

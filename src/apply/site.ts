@@ -130,7 +130,7 @@ export class GroupSite {
     this.#isOpen = true;
     this.watches.start({ signal });
     let count = 0;
-    for (const [key] of [...this.journal.entries()]) {
+    for (const [key] of this.journal.entries()) {
       this.#map(key);
       if (++count % turnCount === 0) await nextTurn(undefined, { signal });
     }
@@ -203,7 +203,8 @@ export class GroupSite {
       const isNew = this.copies.get(target.key) === undefined;
       const context = { role, adopt: this.view.spec.adopt, own: this.own, exact: options.exact ?? false };
       const verdict = await this.reconciler.bring(target, { ...context, signal: options.signal });
-      if (verdict.kind === "failed") return { kind: "failed", entry, failure: await this.#known(verdict.failure, options) };
+      if (verdict.kind === "failed")
+        return { kind: "failed", entry, failure: await this.#known(verdict.failure, options) };
       if (isNew) this.#came(target.key);
     }
     return { kind: "applied", entry };
@@ -237,7 +238,10 @@ export class GroupSite {
   /** Returns the objects that the key had and that are to go. */
   #reassign(key: ObjectKey, made: RenderedKey): ObjectKey[] {
     if (staysWhileWithheld(made)) return [];
-    return this.assignments.assign(key, made.targets.map((target) => target.key));
+    return this.assignments.assign(
+      key,
+      made.targets.map((target) => target.key),
+    );
   }
 
   /** A taken node port is looked up, so that the next try renders without it. */
@@ -320,7 +324,8 @@ export class GroupSite {
       this.view.kindsChanged();
       for (const { group, kind } of [...change.removed, ...change.changed]) this.watches.restart(group, kind);
       for (const { group, kind } of change.removed) this.#forgetKind(group, kind);
-      for (const { group, kind } of [...change.added, ...change.changed]) this.#listener?.came(needOf.kind(group, kind));
+      for (const { group, kind } of [...change.added, ...change.changed])
+        this.#listener?.came(needOf.kind(group, kind));
       options.onKinds();
     });
     const aborted = onAbort(options.signal, () => following[Symbol.dispose]());
@@ -333,7 +338,7 @@ export class GroupSite {
   }
 
   #forgetKind(group: string, kind: string): void {
-    for (const key of [...this.copies.keys()]) {
+    for (const key of this.copies.keys()) {
       const parts = parseKey(key);
       if (parts.group === group && parts.kind === kind) this.#gone(key);
     }

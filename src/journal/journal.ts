@@ -39,8 +39,11 @@ export interface JournalEntry {
 /** An object of a returning site that differs from what took over, kept verbatim before it is overwritten. */
 export interface DivergentObject {
   readonly key: ObjectKey;
-  /** `changed`: both sites have it and they differ. `extra`: only the old site has it. */
-  readonly what: "changed" | "extra";
+  /**
+   * `changed`: both sites have it and they differ. `extra`: only the old site has it. `unknown`: not compared yet,
+   * because the journal does not hold all of the new source.
+   */
+  readonly what: "changed" | "extra" | "unknown";
   /** JSON text of the object as it was at the old site. */
   readonly object: string;
 }
@@ -299,6 +302,19 @@ export class Journal implements ChangeSink {
     if (row === undefined) return undefined;
     const object = this.#codec.decode(key, row["object"] as Uint8Array);
     return { key, what: row["what"] as DivergentObject["what"], object };
+  }
+
+  /** Records how kept objects differ, and forgets those that do not. */
+  async judgeDivergence(
+    differing: ReadonlyArray<Pick<DivergentObject, "key" | "what">>,
+    equal: readonly ObjectKey[],
+  ): Promise<void> {
+    const judge = this.#db.prepare("UPDATE divergence SET what = ? WHERE key = ?");
+    const forget = this.#db.prepare("DELETE FROM divergence WHERE key = ?");
+    this.#write("journal.judgeDivergence", () => {
+      for (const { key, what } of differing) judge.run(what, key);
+      for (const key of equal) forget.run(key);
+    });
   }
 
   async clearDivergence(): Promise<void> {

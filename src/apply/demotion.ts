@@ -1,0 +1,299 @@
+import type { KubeResource } from "../kube/resource.ts";
+import { canonicalJson, parseJson } from "../objects/json.ts";
+import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
+import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
+import { render } from "../render/render.ts";
+import { waveOf, waves } from "../render/waves.ts";
+import { classify, type Failure } from "./failures.ts";
+import type { GroupSite } from "./site.ts";
+import { runWave } from "./waves.ts";
+
+/**
+ * Taking a group down at a site that ran it: first the webhooks that would block every write once their pods are gone,
+ * then everything that runs pods, all at once. Objects themselves stay; they become the standby's copies.
+ */
+export interface LocalObject {
+  /** Key at this site. */
+  readonly key: ObjectKey;
+  /** Canonical JSON text of the normalised object, as this site ran it. */
+  readonly object: string;
+  /** Canonical JSON text of its managedFields. */
+  readonly managers: string;
+}
+
+export interface DemoteOptions {
+  /** The group's objects as this site has them; what the capture of a former active site knows. */
+  readonly local: Iterable<LocalObject>;
+  readonly signal: AbortSignal;
+  /** @default 60 s */
+  readonly timeoutMs?: number;
+  readonly onProgress?: (event: DemotionEvent) => void;
+}
+
+export type DemotionEvent = {
+  readonly step: "webhooks" | "stopped" | "listed";
+  readonly objects: number;
+  readonly atMs: number;
+};
+
+export interface DemoteReport {
+  /** Workloads that were held, and pods, webhooks that were deleted. */
+  readonly stopped: readonly ObjectKey[];
+  readonly failed: readonly { readonly key: ObjectKey; readonly failure: Failure }[];
+  /** UIDs of the objects that this site ran. */
+  readonly uids: readonly string[];
+  readonly stoppedMs: number;
+}
+
+const timeoutMsDefault = 60_000;
+
+interface Held {
+  readonly key: ObjectKey;
+  readonly record: LocalObject;
+}
+
+export async function demote(site: GroupSite, options: DemoteOptions): Promise<DemoteReport> {
+  const { clock } = site.options;
+  const begun = clock.monotonicMs();
+  const atMs = (): number => Math.round(clock.monotonicMs() - begun);
+  const say = options.onProgress ?? (() => undefined);
+  const records = [...options.local];
+  const gates = records.filter((record) => isGate(record.key));
+  const rest = records.filter((record) => !isGate(record.key));
+  const stopped: ObjectKey[] = [];
+  const failed: { key: ObjectKey; failure: Failure }[] = [];
+  const stop = async (list: readonly LocalObject[], work: typeof removeGate): Promise<void> => {
+    const byKey = new Map(list.map((record) => [record.key, record]));
+    const failures = await runWave(site, [...byKey.keys()], {
+      timeoutMs: options.timeoutMs ?? timeoutMsDefault,
+      signal: options.signal,
+      work: (key, signal) => work(site, { key, record: byKey.get(key) ?? nobody }, stopped, signal),
+    });
+    for (const [key, failure] of failures) failed.push({ key, failure });
+  };
+  await stop(gates, removeGate);
+  say({ step: "webhooks", objects: gates.length, atMs: atMs() });
+  // Only what render holds back needs a request; what runs is asked for first, by doing it in one wave.
+  await stop(rest, hold);
+  const stoppedMs = atMs();
+  say({ step: "stopped", objects: stopped.length, atMs: stoppedMs });
+  const uids = await keepDivergence(site, records, options.signal);
+  say({ step: "listed", objects: uids.length, atMs: atMs() });
+  return { stopped, failed, uids, stoppedMs };
+}
+
+const nobody: LocalObject = { key: "///", object: "{}", managers: "[]" };
+
+/** Webhook configurations and aggregated APIs: with their pods gone they would refuse or delay every write. */
+function isGate(key: ObjectKey): boolean {
+  const { group, kind } = parseKey(key);
+  return kind.endsWith("WebhookConfiguration") || (group === "apiregistration.k8s.io" && kind === "APIService");
+}
+
+async function removeGate(
+  site: GroupSite,
+  held: Held,
+  stopped: ObjectKey[],
+  signal: AbortSignal,
+): Promise<Failure | undefined> {
+  const { client } = site.options;
+  const { group, kind, name } = parseKey(held.key);
+  const resource = site.options.discovery.find(group, kind)?.versions[0];
+  if (resource === undefined) return undefined;
+  try {
+    const live = await client.find(resource, { name }, { signal });
+    if (live === undefined) return undefined;
+    const uid = live.metadata.uid ?? "";
+    await site.writer.remove(resource, { namespace: "", name }, { uid, propagation: "Background", signal });
+    stopped.push(held.key);
+    return undefined;
+  } catch (error) {
+    signal.throwIfAborted();
+    return classify(error, { group, kind, namespace: "" });
+  }
+}
+
+/** Renders the site's own object as its standby would have it, and writes what that holds back. */
+async function hold(
+  site: GroupSite,
+  held: Held,
+  stopped: ObjectKey[],
+  signal: AbortSignal,
+): Promise<Failure | undefined> {
+  const object = parseJson(held.record.object) as KubeObject;
+  if (!mayRun(object)) return undefined;
+  const { spec } = site.view;
+  const resource = site.options.discovery.resource(object.apiVersion, object.kind);
+  if (resource === undefined) return undefined;
+  const rendered = render(
+    { key: held.key, object, managers: parseJson(held.record.managers) as ManagedFieldsEntry[] },
+    {
+      spec: spec.standby === "PilotLight" ? { ...spec, standby: "Warm" } : spec,
+      group: site.journal.group,
+      site: site.options.site,
+      source: site.options.site,
+      role: "standby",
+      epoch: site.journal.epoch() ?? "",
+      facts: {},
+    },
+  );
+  const { group, kind, namespace } = parseKey(held.key);
+  try {
+    if (rendered.withheld?.reason === "StandbyRole") {
+      if (await removePod(site, resource, object, signal)) stopped.push(held.key);
+      return undefined;
+    }
+    const [standby] = rendered.objects;
+    if (standby === undefined || !(await patchHeld(site, resource, object, standby, signal))) return undefined;
+    stopped.push(held.key);
+    return undefined;
+  } catch (error) {
+    signal.throwIfAborted();
+    const failure = classify(error, { group, kind, namespace });
+    return failure.reason === "KindMissing" ? undefined : failure;
+  }
+}
+
+/** Objects before this wave run nothing; rendering ten thousand of them would only delay the stop. */
+function mayRun(object: KubeObject): boolean {
+  const wave = waveOf(object);
+  return wave >= waves.customResources && wave < waves.ingress;
+}
+
+async function removePod(
+  site: GroupSite,
+  resource: KubeResource,
+  object: KubeObject,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { namespace = "", name } = object.metadata;
+  const live = await site.options.client.find(resource, { namespace, name }, { signal });
+  if (live === undefined) return false;
+  const uid = live.metadata.uid ?? "";
+  return site.writer.remove(resource, { namespace, name }, { uid, propagation: "Background", signal });
+}
+
+/** One merge patch with the held values and the marks; `false` where nothing is held back of this object. */
+async function patchHeld(
+  site: GroupSite,
+  resource: KubeResource,
+  object: KubeObject,
+  standby: KubeObject,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const text = standby.metadata.annotations?.[marks.held];
+  if (text === undefined) return false;
+  const body: Record<string, unknown> = {};
+  for (const pointer of Object.keys(parseJson(text) as Record<string, unknown>)) {
+    const path = pointer.split("/").slice(1).map(unescapePointer);
+    // A list changes as a whole in a merge patch.
+    const whole = path.slice(0, firstListStep(path, standby));
+    setIn(body, whole, getIn(standby, whole) ?? null);
+  }
+  setIn(body, ["metadata", "annotations", marks.held], text);
+  setIn(body, ["metadata", "labels", marks.group], site.journal.group);
+  const { namespace = "", name } = object.metadata;
+  const place = namespace === "" ? { name } : { namespace, name };
+  const options = { fieldManager: site.manager, signal };
+  await site.options.client.patch(resource, place, { type: "merge", body }, options);
+  return true;
+}
+
+function unescapePointer(step: string): string {
+  return step.replaceAll("~1", "/").replaceAll("~0", "~");
+}
+
+/** Number of leading steps of `path` that lead through objects only. */
+function firstListStep(path: readonly string[], root: unknown): number {
+  let node = root;
+  for (const [index, step] of path.entries()) {
+    if (Array.isArray(node)) return index;
+    node = typeof node === "object" && node !== null ? (node as Record<string, unknown>)[step] : undefined;
+  }
+  return path.length;
+}
+
+function getIn(root: unknown, path: readonly string[]): unknown {
+  let node = root;
+  for (const step of path) {
+    node = typeof node === "object" && node !== null ? (node as Record<string, unknown>)[step] : undefined;
+  }
+  return node;
+}
+
+function setIn(root: Record<string, unknown>, path: readonly string[], value: unknown): void {
+  let node = root;
+  for (const [index, step] of path.entries()) {
+    if (index === path.length - 1) node[step] = value;
+    else node = (node[step] ??= {}) as Record<string, unknown>;
+  }
+}
+
+/** Keeps every object verbatim until it is known how it differs from what took over; returns the UIDs of all. */
+async function keepDivergence(
+  site: GroupSite,
+  records: readonly LocalObject[],
+  signal: AbortSignal,
+): Promise<string[]> {
+  await site.journal.saveDivergence(records.map(({ key, object }) => ({ key, what: "unknown" as const, object })));
+  const uids: string[] = [];
+  const kinds = Map.groupBy(records, ({ key }) => {
+    const { group, kind, namespace } = parseKey(key);
+    return `${group}/${kind}/${namespace}`;
+  });
+  for (const list of kinds.values()) {
+    const keys = new Set(list.map(({ key }) => key));
+    const [first] = keys;
+    if (first === undefined) continue;
+    const { group, kind, namespace } = parseKey(first);
+    const resource = site.options.discovery.find(group, kind)?.versions[0];
+    if (resource === undefined) continue;
+    const scope = namespace === "" ? undefined : namespace;
+    for await (const page of site.options.client.list(resource, { namespace: scope, signal })) {
+      for (const live of page.items) if (keys.has(keyOf(live))) uids.push(live.metadata.uid ?? "");
+    }
+  }
+  return uids;
+}
+
+/**
+ * Compares what was kept with what the new active site has, once the journal has all of it: what is equal is
+ * forgotten, the rest says how it differs. Returns the keys that differ.
+ */
+export async function settleDivergence(site: GroupSite): Promise<ObjectKey[]> {
+  const { journal, view } = site;
+  const kept = journal.divergentKeys().filter(({ what }) => what === "unknown");
+  if (kept.length === 0) return [];
+  const theirs = new Map<ObjectKey, KubeObject>();
+  for (const [key, head] of journal.entries()) {
+    if (head.hash === "") continue;
+    const target = view.renderKey(key, "active")?.targets[0];
+    if (target !== undefined) theirs.set(target.key, target.object);
+  }
+  const differing: { key: ObjectKey; what: "changed" | "extra" }[] = [];
+  const equal: ObjectKey[] = [];
+  for (const { key } of kept) {
+    const mine = journal.divergent(key);
+    const their = theirs.get(key);
+    if (mine === undefined) continue;
+    if (their === undefined) differing.push({ key, what: "extra" });
+    else if (plain(parseJson(mine.object) as KubeObject) === plain(their)) equal.push(key);
+    else differing.push({ key, what: "changed" });
+  }
+  await journal.judgeDivergence(differing, equal);
+  return differing.map(({ key }) => key);
+}
+
+/** The object without what Lifeboat or an API server adds to it. */
+function plain(object: KubeObject): string {
+  const { labels = {}, annotations = {}, ownerReferences: _o, finalizers: _f, ...metadata } = object.metadata;
+  const own = ([name]: [string, string]): boolean => !name.startsWith("lifeboat.dev/");
+  return canonicalJson({
+    ...object,
+    metadata: {
+      ...metadata,
+      labels: Object.fromEntries(Object.entries(labels).filter(own)),
+      annotations: Object.fromEntries(Object.entries(annotations).filter(own)),
+    },
+  });
+}

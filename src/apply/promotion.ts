@@ -1,0 +1,211 @@
+import { hasCode } from "../errors.ts";
+import { pathOf, placeOf } from "../kube/resource.ts";
+import { hasReason } from "../kube/status.ts";
+import { parseJson } from "../objects/json.ts";
+import { type ObjectKey, parseKey } from "../objects/key.ts";
+import type { KubeObject } from "../objects/object.ts";
+import { restoreRequest } from "../render/ownership/requests.ts";
+import { waveOf, waves } from "../render/waves.ts";
+import { classify, type Failure } from "./failures.ts";
+import { observeServices } from "./observe.ts";
+import { type NotReady, waitReady } from "./readiness.ts";
+import type { GroupSite } from "./site.ts";
+import { runWave } from "./waves.ts";
+
+/**
+ * Bringing a group up: every key of the journal is rendered for the active role and brought there, lower waves first.
+ * Objects that do not differ between the roles cost nothing, so what takes time is what starts the application. The
+ * owners of fields are put back last, when everything runs.
+ *
+ * May be repeated at any point: what is right already is found right.
+ */
+export interface PromoteOptions {
+  readonly signal: AbortSignal;
+  /** Longest time for which a wave is waited for until its objects are ready; then the next wave starts. @default 60 s */
+  readonly readyTimeoutMs?: number;
+  /** Longest time for which a refused object of a wave is tried again before the next wave starts. @default 20 s */
+  readonly applyTimeoutMs?: number;
+  /** Told of each step. Must not throw. */
+  readonly onProgress?: (event: PromotionEvent) => void;
+}
+
+export type PromotionEvent =
+  | { readonly step: "opened"; readonly objects: number; readonly atMs: number }
+  | {
+      readonly step: "applied";
+      readonly wave: number;
+      readonly objects: number;
+      readonly failed: number;
+      readonly atMs: number;
+    }
+  | {
+      readonly step: "ready";
+      readonly wave: number;
+      readonly objects: number;
+      readonly notReady: number;
+      readonly atMs: number;
+    }
+  | { readonly step: "owners"; readonly objects: number; readonly failed: number; readonly atMs: number };
+
+export interface PromotionReport {
+  /** Objects that were looked at. */
+  readonly objects: number;
+  readonly failed: readonly { readonly key: ObjectKey; readonly failure: Failure }[];
+  /** Objects that were not ready in time, by their key at this site. */
+  readonly notReady: readonly NotReady[];
+  /** Objects whose field owners could not be put back. */
+  readonly ownersFailed: readonly ObjectKey[];
+  /** From the beginning until everything that can be was ready; the owners come after. */
+  readonly readyMs: number;
+  readonly durationMs: number;
+}
+
+const readyTimeoutMsDefault = 60_000;
+const applyTimeoutMsDefault = 20_000;
+
+/** One step of the order: what is applied together, and what is waited for before the next. */
+interface Stage {
+  readonly wave: number;
+  readonly keys: ObjectKey[];
+}
+
+export async function promote(site: GroupSite, options: PromoteOptions): Promise<PromotionReport> {
+  const { clock } = site.options;
+  const begun = clock.monotonicMs();
+  const atMs = (): number => Math.round(clock.monotonicMs() - begun);
+  const say = options.onProgress ?? (() => undefined);
+  const { signal } = options;
+  if (!site.isOpen) await site.open("active", silent, { signal });
+  const stages = stagesOf(site);
+  const objects = stages.reduce((sum, stage) => sum + stage.keys.length, 0);
+  say({ step: "opened", objects, atMs: atMs() });
+  const failed = new Map<ObjectKey, Failure>();
+  const notReady: NotReady[] = [];
+  const waiting: ObjectKey[] = [];
+  for (const [index, stage] of stages.entries()) {
+    if (stage.wave >= waves.webhooks) await lookAtServices(site, signal);
+    const failures = await applyStage(site, stage, options);
+    for (const [key, failure] of failures) failed.set(key, failure);
+    say({ step: "applied", wave: stage.wave, objects: stage.keys.length, failed: failures.size, atMs: atMs() });
+    waiting.push(...stage.keys.filter((key) => !failures.has(key)));
+    if (!isWaitedFor(stage, stages[index + 1])) continue;
+    const timeoutMs = options.readyTimeoutMs ?? readyTimeoutMsDefault;
+    const late = await waitReady(site, waiting.splice(0), { timeoutMs, signal });
+    notReady.push(...late);
+    say({ step: "ready", wave: stage.wave, objects: stage.keys.length, notReady: late.length, atMs: atMs() });
+  }
+  const readyMs = atMs();
+  const ownersFailed = await restoreAll(site, stages, [...failed.keys()], signal);
+  say({ step: "owners", objects, failed: ownersFailed.length, atMs: atMs() });
+  const failures = [...failed].map(([key, failure]) => ({ key, failure }));
+  return { objects, failed: failures, notReady, ownersFailed, readyMs, durationMs: atMs() };
+}
+
+const silent = { drifted: () => undefined, stray: () => undefined, came: () => undefined };
+
+function stagesOf(site: GroupSite): Stage[] {
+  const stages = new Map<number, Stage>();
+  for (const [key, head] of site.journal.entries()) {
+    if (head.hash === "" || key === site.view.specKey) continue;
+    const wave = waveOfEntry(site, key);
+    const stage = stages.get(wave) ?? { wave, keys: [] };
+    stages.set(wave, stage);
+    stage.keys.push(key);
+  }
+  return [...stages.values()].sort((a, b) => a.wave - b.wave);
+}
+
+/** Only workloads say their wave themselves; of all others the kind is enough. */
+function waveOfEntry(site: GroupSite, key: ObjectKey): number {
+  const wave = site.waveOfKey(key);
+  if (wave !== waves.workloads) return wave;
+  const entry = site.journal.read(key);
+  return entry === undefined ? wave : waveOf(parseJson(entry.object) as KubeObject);
+}
+
+/**
+ * Definitions and namespaces are needed by what follows, workloads by later workloads and by webhooks. Quotas,
+ * autoscalers and routes only lead to workloads: they do not wait for them, so that one that never gets ready does not
+ * keep the others from being reached.
+ */
+function isWaitedFor(stage: Stage, next: Stage | undefined): boolean {
+  if (next === undefined || next.wave >= waves.webhooks) return true;
+  if (stage.wave < waves.clusterNeeds) return true;
+  return stage.wave >= waves.customResources && next.wave <= waves.pods;
+}
+
+async function applyStage(
+  site: GroupSite,
+  stage: Stage,
+  options: PromoteOptions,
+): Promise<ReadonlyMap<ObjectKey, Failure>> {
+  return runWave(site, stage.keys, {
+    timeoutMs: options.applyTimeoutMs ?? applyTimeoutMsDefault,
+    signal: options.signal,
+    work: async (key, signal) => {
+      // What others have written to a copy goes, to the letter; without any it is enough to apply.
+      const exact = site.assignments.targetsOf(key).some((target) => (site.copies.get(target)?.foreign ?? "") !== "");
+      const verdict = await site.bring(key, "active", { exact, signal });
+      return verdict.kind === "failed" ? verdict.failure : undefined;
+    },
+  });
+}
+
+/** Webhooks and aggregated APIs are created only when their Services have endpoints, which they may have by now. */
+async function lookAtServices(site: GroupSite, signal: AbortSignal): Promise<void> {
+  try {
+    await observeServices(site.observing, site.assignments.awaited(), signal);
+  } catch {
+    // They then count as not ready and are reported as withheld.
+    signal.throwIfAborted();
+  }
+}
+
+/** A promotion's last part may take as long as it needs: nobody waits for it. */
+const ownersTimeoutMs = 10 * 60_000;
+
+async function restoreAll(
+  site: GroupSite,
+  stages: readonly Stage[],
+  skipped: readonly ObjectKey[],
+  signal: AbortSignal,
+): Promise<ObjectKey[]> {
+  const left = new Set(skipped);
+  const keys = stages.flatMap((stage) => stage.keys).filter((key) => !left.has(key));
+  const failures = await runWave(site, keys, {
+    timeoutMs: ownersTimeoutMs,
+    signal,
+    work: (key, own) => restoreOwners(site, key, own),
+  });
+  return [...failures.keys()];
+}
+
+/** Gives the fields of a key's objects back to the managers that own them at the source. */
+async function restoreOwners(site: GroupSite, key: ObjectKey, signal: AbortSignal): Promise<Failure | undefined> {
+  const { client, discovery } = site.options;
+  const made = site.view.renderKey(key, "active");
+  for (const target of made?.targets ?? []) {
+    const { object } = target;
+    const resource = discovery.resource(object.apiVersion, object.kind);
+    if (resource === undefined) continue;
+    try {
+      const live = await client.find(resource, placeOf(object), { signal });
+      const isHeld = live?.metadata.managedFields?.some((entry) => entry.manager === site.manager) ?? false;
+      if (live === undefined || !isHeld) continue;
+      const request = restoreRequest(live, made?.managers ?? [], object, site.manager);
+      await client.request("PATCH", pathOf(resource, placeOf(object)), {
+        query: request.query,
+        body: JSON.stringify(request.body),
+        contentType: request.contentType,
+        signal,
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (hasReason(error, "Conflict")) return { reason: "Replaced", message: "it was changed at the same moment" };
+      if (hasCode(error, "NotFound")) continue;
+      const { group, kind, namespace } = parseKey(target.key);
+      return classify(error, { group, kind, namespace });
+    }
+  }
+  return undefined;
+}
