@@ -72,6 +72,7 @@ export class WatchPool {
   readonly #progress = new Set<() => void>();
   readonly #running = new Set<Promise<void>>();
   #signal: AbortSignal | undefined;
+  #allStarted = false;
 
   constructor(options: WatchPoolOptions) {
     this.#options = options;
@@ -87,8 +88,10 @@ export class WatchPool {
     const kinds = this.#options.discovery.kinds();
     const namespaces = kinds.filter(({ group, kind }) => group === "" && kind === "Namespace");
     for (const kind of namespaces) this.#start(kind);
-    await this.whenSynced({ signal });
+    await this.#when(() => this.#isSettled(), signal);
     for (const kind of this.#options.discovery.kinds()) this.#start(kind);
+    this.#allStarted = true;
+    this.#progressed();
     // Every watch ends with the signal, and nothing but the signal ends this.
     await new Pulse().wait({ signal }).catch(async (error: unknown) => {
       await Promise.all(this.#running);
@@ -179,17 +182,7 @@ export class WatchPool {
 
   /** Resolves when every kind has been listed once, or has shown that it cannot be. */
   async whenSynced({ signal }: { signal: AbortSignal }): Promise<void> {
-    const settled = new Pulse();
-    const check = (): void => {
-      if (this.#isSettled()) settled.raise();
-    };
-    this.#progress.add(check);
-    try {
-      check();
-      await settled.wait({ signal });
-    } finally {
-      this.#progress.delete(check);
-    }
+    await this.#when(() => this.#allStarted && this.#isSettled(), signal);
   }
 
   /** Lists every kind anew, for a caller that has a reason to doubt the watches. */
@@ -211,6 +204,20 @@ export class WatchPool {
     for (const { cluster, namespaced } of this.#entries.values()) {
       yield cluster;
       yield* namespaced.values();
+    }
+  }
+
+  async #when(condition: () => boolean, signal: AbortSignal): Promise<void> {
+    const settled = new Pulse();
+    const check = (): void => {
+      if (condition()) settled.raise();
+    };
+    this.#progress.add(check);
+    try {
+      check();
+      await settled.wait({ signal });
+    } finally {
+      this.#progress.delete(check);
     }
   }
 

@@ -15,8 +15,8 @@ export const requestTimeoutMs = 30_000;
 const busyRetriesMaxCount = 4;
 /** The pause that a busy server asks for is honoured up to this. */
 const busyPauseMaxMs = 5_000;
-/** Objects of one page of a list: about 1 MB of text at 2 KB an object. */
-export const pageCount = 500;
+/** Objects of one page of a list: about 500 KB of text at 2 KB an object, in memory as text and parsed at once. */
+export const pageCount = 250;
 
 export type QueryValue = string | number | boolean | undefined;
 

@@ -68,6 +68,8 @@ const slowRetryMs = 30_000;
 const watchSeconds = 300;
 /** API servers send a bookmark about every minute: silence for longer means that the connection is dead. */
 const silenceMaxMs = 100_000;
+/** An API server that does not know how to begin a watch with the present objects may also just say nothing. */
+const initialSilenceMaxMs = 10_000;
 /** Objects handed over before other work gets its turn: about 10 ms. */
 const turnCount = 50;
 
@@ -95,6 +97,10 @@ export class Reflector {
   #handlerFailureCount = 0;
   #relistWanted = false;
   #abortWatch: (() => void) | undefined;
+  /** The API server can begin a watch with the present objects, which spares the pages of a list. */
+  #streams = true;
+  /** While a watch delivers its present objects. */
+  #initial: { readonly gone: KnownObjects; readonly done: () => void } | undefined;
 
   constructor(options: ReflectorOptions) {
     this.#options = options;
@@ -120,7 +126,7 @@ export class Reflector {
     for (;;) {
       try {
         if (this.#suspect) await this.#checkRewind(signal);
-        if (this.#version === undefined) await this.#list(signal);
+        if (this.#version === undefined && !this.#streams) await this.#list(signal);
         await this.#watch(signal);
       } catch (error) {
         if (signal.aborted) this.#enter("stopped");
@@ -174,8 +180,7 @@ export class Reflector {
     this.#enter("listing");
     await this.#inSlot(async () => {
       const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
-      const gone = new KnownObjects();
-      for (const place of this.known.places()) gone.set(place, "");
+      const gone = this.#copyOfKnown();
       let version = "";
       for await (const page of client.list(resource, { namespace, labelSelector, fieldSelector, signal })) {
         this.#heard();
@@ -189,32 +194,57 @@ export class Reflector {
           if (++count % turnCount === 0) await nextTurn(undefined, { signal });
         }
       }
-      for (const place of gone.places()) this.#remove(place);
-      this.#version = version;
-      this.#highest = version;
-      this.#synced = true;
-      this.#contain(() => this.#options.handler.synced(), undefined);
+      this.#listed(gone, version);
     });
+  }
+
+  #copyOfKnown(): KnownObjects {
+    const copy = new KnownObjects();
+    for (const place of this.known.places()) copy.set(place, "");
+    return copy;
+  }
+
+  #listed(gone: KnownObjects, version: string): void {
+    for (const place of gone.places()) this.#remove(place);
+    this.#version = version;
+    this.#highest = version;
+    this.#synced = true;
+    this.#contain(() => this.#options.handler.synced(), undefined);
   }
 
   async #inSlot(work: () => Promise<void>): Promise<void> {
     await (this.#options.listSlot === undefined ? work() : this.#options.listSlot(work));
   }
 
+  /** Watches from the last version; without one the watch begins with all present objects, in a slot of the lists. */
   async #watch(signal: AbortSignal): Promise<void> {
+    if (this.#version !== undefined) return this.#stream(signal);
+    this.#enter("listing");
+    const listed = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<void>();
+    this.#initial = { gone: this.#copyOfKnown(), done: listed.resolve };
+    void ended.promise.catch(() => undefined);
+    await this.#inSlot(async () => {
+      void this.#stream(signal).then(ended.resolve, ended.reject);
+      await Promise.race([listed.promise, ended.promise]).finally(() => {
+        this.#initial = undefined;
+      });
+    });
+    await ended.promise;
+  }
+
+  async #stream(signal: AbortSignal): Promise<void> {
     using scope = linkedAbort(signal);
     this.#abortWatch = () => scope.abort(new LifeboatError("Timeout", "the watch was given up", { op: "kube.watch" }));
-    const { client, resource, namespace, labelSelector, fieldSelector, random, clock } = this.#options;
-    const started = clock.monotonicMs();
-    const watchdog = setInterval(() => {
-      const silentMs = clock.monotonicMs() - Math.max(started, this.#lastEventMs ?? 0);
-      if (silentMs > silenceMaxMs) this.#abortWatch?.();
-    }, silenceMaxMs / 10);
+    const { client, resource, namespace, labelSelector, fieldSelector, random } = this.#options;
+    const initial = this.#initial !== undefined;
+    using _watchdog = this.#watchdog(initial ? initialSilenceMaxMs : silenceMaxMs);
     try {
       const body = await client.stream(pathOf(resource, { namespace }), {
         query: {
           watch: true,
           resourceVersion: this.#version,
+          ...(initial ? { sendInitialEvents: true, resourceVersionMatch: "NotOlderThan" } : {}),
           allowWatchBookmarks: true,
           timeoutSeconds: Math.round(watchSeconds * (1 + random())),
           labelSelector,
@@ -222,15 +252,32 @@ export class Reflector {
         },
         signal: scope.signal,
       });
-      this.#enter("watching");
-      this.#attempt = 0;
+      if (!initial) this.#watching();
       await forEachLine(body, (line) => this.#event(line));
+    } catch (error) {
+      if (this.#initial !== undefined && !signal.aborted && cannotStream(error)) this.#streams = false;
+      throw error;
     } finally {
-      clearInterval(watchdog);
       this.#abortWatch = undefined;
       if (this.#relistWanted) this.#version = undefined;
       this.#relistWanted = false;
     }
+  }
+
+  /** Gives the watch up when nothing has been heard for too long. */
+  #watchdog(firstMs: number): Disposable {
+    const { clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const timer = setInterval(() => {
+      const silentMs = clock.monotonicMs() - Math.max(startedMs, this.#lastEventMs ?? 0);
+      if (silentMs > (this.#initial === undefined ? silenceMaxMs : firstMs)) this.#abortWatch?.();
+    }, firstMs / 10);
+    return { [Symbol.dispose]: () => clearInterval(timer) };
+  }
+
+  #watching(): void {
+    this.#enter("watching");
+    this.#attempt = 0;
   }
 
   #event(line: string): void {
@@ -242,10 +289,34 @@ export class Reflector {
     }
     const version = event.object.metadata.resourceVersion;
     if (version === undefined) throw new LifeboatError("KubeRejected", "a watch event without a version");
+    if (this.#initial !== undefined) {
+      this.#initialEvent(event.type, event.object, version, this.#initial);
+      return;
+    }
     if (event.type === "DELETED") this.#remove(placeOf(event.object));
     else if (event.type !== "BOOKMARK") this.#deliver(event.object);
     this.#version = version;
     this.#highest = version;
+  }
+
+  #initialEvent(
+    type: string,
+    object: KubeObject,
+    version: string,
+    { gone, done }: { gone: KnownObjects; done: () => void },
+  ): void {
+    if (type === "BOOKMARK") {
+      if (object.metadata.annotations?.["k8s.io/initial-events-end"] !== "true") return;
+      this.#initial = undefined;
+      this.#listed(gone, version);
+      this.#watching();
+      done();
+      return;
+    }
+    const place = placeOf(object);
+    gone.delete(place);
+    if (type === "DELETED") this.#remove(place);
+    else if (this.known.version(place) !== version) this.#deliver(object);
   }
 
   #deliver(object: KubeObject): void {
@@ -322,4 +393,10 @@ export class Reflector {
     this.#phase = phase;
     this.#options.onPhase?.(phase);
   }
+}
+
+/** Refused as an invalid request, or met with silence: the API server (an older or aggregated one) wants pages. */
+function cannotStream(error: unknown): boolean {
+  const code = kubeStatusOf(error)?.code;
+  return code === 400 || code === 422 || hasCode(error, "Timeout");
 }
