@@ -37,7 +37,8 @@ export function acquireRules(d: Draft): void {
     d.set({ lastRefusal: refused, nextTryAtMs: now + (refused.retryInMs ?? s.policy.timing.heartbeatMs) });
     return;
   }
-  d.phase({ type: "Acquiring", kind, nonce: d.nonce(), sentAtMs: now, lastSentAtMs: now });
+  const ungated = s.phase.type === "Adopting";
+  d.phase({ type: "Acquiring", kind, nonce: d.nonce(), sentAtMs: now, lastSentAtMs: now, ungated });
   send(d);
 }
 
@@ -45,7 +46,7 @@ export function acquireRules(d: Draft): void {
 export function wanted(s: AgentState): AcquireKind | null {
   switch (s.phase.type) {
     case "Adopting":
-      return "adopt";
+      return s.record.cert === null ? "adopt" : "resume";
     case "Fenced":
       return s.record.disarm === null ? "resume" : null;
     case "Sealed":
@@ -103,13 +104,18 @@ function keepAsking(d: Draft, phase: Extract<Phase, { type: "Acquiring" }>): voi
   if (s.pending !== null) return;
   if (now >= phase.sentAtMs + patienceMs(s, phase.kind) || isBehind(s)) {
     // From here on a grant for this nonce is void: the site may promise to the peer again.
-    d.phase(restPhase(s, "the witness did not answer"));
+    d.phase(rest(d, phase, "the witness did not answer"));
     d.set({ nextTryAtMs: now + s.policy.timing.heartbeatMs });
     return;
   }
   if (now < phase.lastSentAtMs + s.policy.timing.heartbeatMs) return;
   d.phase({ ...phase, lastSentAtMs: now });
   send(d);
+}
+
+/** Back to where it asked from. */
+function rest(d: Draft, phase: Extract<Phase, { type: "Acquiring" }>, reason: string): Phase {
+  return phase.ungated ? { type: "Adopting" } : restPhase(d.s, reason);
 }
 
 function send(d: Draft): void {
@@ -193,8 +199,8 @@ export function acquireRefused(d: Draft, message: AcquireRefused): void {
   d.set({ lastRefusal: refused });
   // The question stays open under its nonce: the witness now listens for the other site.
   if (refused.code === "OtherNotHeard") return;
-  const waitMs = Math.min(refused.retryInMs ?? Infinity, s.policy.timing.heartbeatMs);
-  d.phase(restPhase(s, refused.reason));
+  const waitMs = Math.min(refused.retryInMs ?? s.policy.timing.heartbeatMs, s.policy.timing.leaseMs);
+  d.phase(rest(d, phase, refused.reason));
   d.set({ nextTryAtMs: now + waitMs });
   const { order } = d.s;
   if (order !== null && order.verb === "failover" && isFinal(refused)) {
@@ -224,7 +230,8 @@ export function followRule(d: Draft): void {
   const { s } = d;
   if (!isBehind(s) || s.seen === null) return;
   const { seen } = s;
-  if (s.phase.type !== "Standby" && s.phase.type !== "Blocked" && s.pending?.next.type !== "granted") {
+  if (isAdopted(s)) d.phase({ type: "Adopting" });
+  else if (s.phase.type !== "Standby" && s.phase.type !== "Blocked" && s.pending?.next.type !== "granted") {
     const reason = `superseded by epoch ${formatCert(seen)}`;
     d.stop(reason);
     d.phase({ type: "Fenced", reason });
@@ -236,6 +243,12 @@ export function followRule(d: Draft): void {
   d.persist({ cert: seen, disarm: null, seal: null, incoming: null, veto: null, divergence }, { type: "followed" });
 }
 
+/** The first grant got lost on its way here: what runs was never gated, and is not stopped now. */
+function isAdopted(s: AgentState): boolean {
+  if (s.seen?.holder !== s.config.site || s.pending?.next.type === "granted") return false;
+  return s.phase.type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
+}
+
 function isSealed(s: AgentState): boolean {
   return s.record.seal !== null && sameCert(s.record.seal.cert, s.record.cert);
 }
@@ -243,6 +256,7 @@ function isSealed(s: AgentState): boolean {
 export function afterFollow(d: Draft): void {
   const { s } = d;
   d.set({ armed: false, ask: null, incoming: null, lastRefusal: null, nextTryAtMs: d.now });
+  if (s.phase.type === "Adopting" && holdsCert(s)) return;
   d.phase(restPhase(s, "the witness holds an epoch for this site that never arrived"));
   if (s.record.cert !== null && s.phase.type === "Standby") {
     d.notice("Standby", `follows epoch ${formatCert(s.record.cert)}`);

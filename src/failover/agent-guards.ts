@@ -60,6 +60,9 @@ function verdictOf(d: Draft): GuardAnswer["verdict"] {
   const { s, now } = d;
   const { type } = s.phase;
   if (type === "Unknown") return "wait";
+  // Adopted, and the grant that got lost is being asked for again: nothing is gated and nothing is stopped.
+  const ungated = type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
+  if (ungated && s.record.cert !== null) return "wait";
   if (s.record.cert === null) return type === "Blocked" ? "wait" : "open";
   if (type !== "Active" && type !== "Quiescing") return "deny";
   if (isLeaseFree(s)) return "free";

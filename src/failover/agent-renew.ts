@@ -47,6 +47,7 @@ function renewTo(d: Draft, to: To): Renew {
     lagMs: s.data.lagMs,
     fenceCap: effectiveFenceCap(s),
     stopBoundMs: s.fence.stopBoundMs,
+    generation: s.witnessGeneration,
     echo: grantorOf(s, to).stamp,
     leaseMs: timing.leaseMs,
     guardMs: timing.guardMs,
@@ -63,7 +64,7 @@ export function acknowledged(d: Draft, to: To, ack: RenewAck): void {
   const sent = grantorOf(s, to).sent.find(([seq]) => seq === ack.seq);
   if (sent === undefined) return;
   d.see(ack.cert);
-  if (ack.generation > s.witnessGeneration) d.set({ witnessGeneration: ack.generation });
+  if (to === "witness") hearGeneration(d, ack);
   const before = grantorOf(d.s, to);
   const newerStamp =
     before.stamp === null || before.stamp.by !== ack.stamp.by || ack.stamp.timeMs > before.stamp.timeMs;
@@ -77,6 +78,17 @@ export function acknowledged(d: Draft, to: To, ack: RenewAck): void {
   });
   if (ack.ok) promised(d, to, ack, sent[1]);
   if (ack.disarmRecorded) disarmRecorded(d, to, ack);
+}
+
+/**
+ * Two starts of the witness with one number cannot be told apart by their grants: the next heartbeat asks for a number
+ * above, and until then nothing is taken from either.
+ */
+function hearGeneration(d: Draft, ack: RenewAck): void {
+  const { witnessGeneration, witness } = d.s;
+  const twin = ack.generation === witnessGeneration && witness.stamp !== null && witness.stamp.by !== ack.stamp.by;
+  if (twin) d.set({ witnessGeneration: ack.generation + 1 });
+  else if (ack.generation > witnessGeneration) d.set({ witnessGeneration: ack.generation });
 }
 
 /** The lease counts from the send of what was acknowledged, shortened so that it ends here before it does there. */

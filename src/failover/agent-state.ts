@@ -85,6 +85,8 @@ export type Phase =
       /** First send: the lease of the grant is counted from here. */
       readonly sentAtMs: number;
       readonly lastSentAtMs: number;
+      /** Asked from `Adopting`: the group runs and is gated by nothing yet. */
+      readonly ungated: boolean;
     }
   | { readonly type: "Active" }
   /** Holder by certificate, not running: lapsed, or booted cold. */

@@ -264,9 +264,13 @@ function unknownRule(d: Draft): void {
   }
 }
 
-/** A cold boot or a lapse ends a run without a lease: the record goes first, the veto elsewhere after it. */
+/**
+ * A cold boot or a lapse ends a run without a lease: the record goes first, the veto elsewhere after it. A write that
+ * may have recorded one is settled by the next that is confirmed.
+ */
 function cancelRule(d: Draft): void {
   const { s } = d;
+  if (s.uncertain && s.ask === null && s.record.disarm === null) d.persist({}, { type: "none" });
   if (s.record.disarm === null || isRunning(s) || s.phase.type === "Unknown" || !holdsCert(s)) return;
   d.persist({ disarm: null }, { type: "none" });
 }

@@ -62,6 +62,8 @@ export interface Renew {
   readonly fenceCap: FenceCap;
   /** Longest time from a lapse to the last process dead, as measured; part of the promise when above G. */
   readonly stopBoundMs: number;
+  /** Highest generation of the witness heard here: one that is below has lost its memory and starts again above it. */
+  readonly generation: number;
   /** The last stamp of the receiver that reached this site; proves that it hears. */
   readonly echo: Stamp | null;
   /** Lease D that is asked for. */

@@ -52,6 +52,7 @@ export function decideGrant(
       : no(refusal("NotHolder", `the group is held: ${formatCert(state.record.cert)}`));
   }
   if (state.record.cert === null) return no(refusal("NotHolder", "the group has never been granted to anyone"));
+  if (isLostGrant(state, message)) return { refused: null, asked: null, voids: false };
   const wait = bootWaitRefusal(state, instance, now);
   if (wait !== null) return no(wait);
   if (holder === message.site) return decideResume(state, message, now);
@@ -144,6 +145,13 @@ function automaticRefusal(
     : null;
 }
 
+/** All rules were passed when it was granted in this generation; it never arrived, so nobody has run on it. */
+function isLostGrant(state: WitnessGroup, message: Acquire): boolean {
+  const { unclaimed, record } = state;
+  if (unclaimed === null || record.veto !== null || record.switching !== null) return false;
+  return unclaimed.site === message.site && unclaimed.incarnation === message.incarnation && message.kind === "resume";
+}
+
 /** What the standby measured, and what the holder went on doing (seen from here) after it was cut off from it. */
 function lagOf(state: WitnessGroup, message: Acquire, now: number): number | null {
   if (message.lagMs === null) return null;
@@ -177,8 +185,7 @@ function decideResume(state: WitnessGroup, message: Acquire, now: number): Grant
     return no(refusal("Switching", `switchover ${record.switching.opId} is open`, message.leaseMs / 8));
   }
   const sameRun = unseals || (message.kind === "unseal" && state.lastOp?.opId === message.opId);
-  const lost = state.unclaimed?.site === message.site && state.unclaimed.incarnation === message.incarnation;
-  if (lost || (sameRun && state.lastOp?.incarnation === message.incarnation)) {
+  if (sameRun && state.lastOp?.incarnation === message.incarnation) {
     return { refused: null, asked: null, voids: unseals };
   }
   const other = otherSite(state, message.site);

@@ -135,6 +135,9 @@ export function stepWitness(
     return { state, effects: [] };
   }
   const outdated = last !== undefined && message.incarnation < last.incarnation;
+  if (message.type === "Renew" && message.generation > instance.generation) {
+    draft.effects.push({ type: "regenerate", above: message.generation });
+  }
   if (!outdated && message.type !== "Abort") learn(draft, message.cert, message.type);
   switch (message.type) {
     case "Renew":

@@ -213,7 +213,10 @@ export class AgentHost {
       if (world.random.chance(0.03)) {
         world.after(WRITE_TIMEOUT_MS, () => finish({ type: "persistFailed", token, reason: "timeout" }));
       } else if (written) world.after(answerMs, () => finish({ type: "persisted", token }));
-      else world.after(answerMs, () => finish({ type: "persistFailed", token, reason: "a newer incarnation has written" }));
+      else
+        world.after(answerMs, () =>
+          finish({ type: "persistFailed", token, reason: "a newer incarnation has written" }),
+        );
     };
     world.after(world.random.between(1, 40), attempt);
   }

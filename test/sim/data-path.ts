@@ -69,7 +69,8 @@ export class DataPath {
     if (!this.site.nodes.some((node) => node.isRunning(g))) return;
     const copy = this.copy(g);
     copy.writes += 1;
-    copy.hash = (Math.imul(copy.hash ^ (copy.writes * 2654435761), 1597334677) + (this.site.key === "east" ? 1 : 2)) | 0;
+    copy.hash =
+      (Math.imul(copy.hash ^ (copy.writes * 2654435761), 1597334677) + (this.site.key === "east" ? 1 : 2)) | 0;
     copy.dirty = true;
     copy.saved = false;
     copy.following = false;
@@ -101,8 +102,9 @@ export class DataPath {
     const source = peer.leader();
     const theirs = source?.states[g];
     if (!source || !theirs || !source.process.running || !world.network.bothWays(site.key, peer.key)) return;
-    const serves = theirs.phase.type === "Active" || theirs.phase.type === "Quiescing" || theirs.phase.type === "Adopting";
-    if (!serves || !peer.apiUp || !copy.following && state.record.cert !== null) return;
+    const serves =
+      theirs.phase.type === "Active" || theirs.phase.type === "Quiescing" || theirs.phase.type === "Adopting";
+    if (!serves || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
     if (isNewer(state.record.cert, theirs.record.cert)) return;
     this.take(g, peer.data.copy(g), theirs.record.cert);
     own.feed(g, { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${copy.writes}` });

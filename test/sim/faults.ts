@@ -144,7 +144,10 @@ function degrade(world: World, fault: Extract<Fault, { kind: "delay" | "loss" }>
 
 function onNodes(
   world: World,
-  fault: Extract<Fault, { kind: "site-off" | "node-reboot" | "node-cut" | "node-freeze" | "node-guard" | "guard-crash" }>,
+  fault: Extract<
+    Fault,
+    { kind: "site-off" | "node-reboot" | "node-cut" | "node-freeze" | "node-guard" | "guard-crash" }
+  >,
 ): void {
   const site = world.sites[fault.site];
   if (fault.kind === "site-off") {

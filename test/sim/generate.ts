@@ -26,7 +26,10 @@ export function generate(seed: number, mode: Mode): Plan {
   // Faults come in bursts: two things at once, or one while the group is on its way because of another.
   let at = SETTLE_MS + random.between(0, 8000);
   for (let i = 0; i < count; i++) {
-    entries.push({ atMs: Math.round(at), fault: draw(random, mode) });
+    const fault = draw(random, mode);
+    // Without guards nothing here speaks of what guards do, and what the API server starts by itself nobody stops.
+    const pointless = fenceCap === "api" && (fault.kind === "fence-cap" || fault.kind === "api-restore");
+    if (!pointless) entries.push({ atMs: Math.round(at), fault });
     at += random.chance(0.5) ? random.between(0, 3000) : random.between(2000, 14_000);
     if (at > HEAL_AT_MS - 2000) break;
   }

@@ -128,7 +128,8 @@ export class Node {
     if (!this.guarded || !this.guard.alive) return;
     this.guard.kill();
     this.world.after(forMs, () => {
-      if (this.machine.up && !this.guard.alive) this.guard.machine.clock.frozen ? this.crashGuard(500) : this.startGuard();
+      if (this.machine.up && !this.guard.alive)
+        this.guard.machine.clock.frozen ? this.crashGuard(500) : this.startGuard();
     });
   }
 

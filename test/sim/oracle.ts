@@ -113,7 +113,9 @@ export class Oracle {
       const since = world.t - (this.covered.get(name) ?? 0);
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
       const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + timing.leaseMs;
-      const nodes = site.nodes.filter((node) => node.guarded && node.isRunning(g) && node.pod(g).excusedUntil < world.t);
+      const nodes = site.nodes.filter(
+        (node) => node.guarded && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
+      );
       if (since > bound && nodes.length > 0) {
         this.fail("I3", `g${g} runs on ${nodes[0]?.name} ${Math.round(since)} ms after its last lease`);
       }
@@ -124,8 +126,9 @@ export class Oracle {
     const state = agent.states[g];
     if (!state) return false;
     if (state.record.cert === null) return true;
-    const { type } = state.phase;
-    if (type !== "Active" && type !== "Quiescing") return false;
+    const { phase } = state;
+    if (phase.type === "Adopting" || (phase.type === "Acquiring" && phase.ungated)) return true;
+    if (phase.type !== "Active" && phase.type !== "Quiescing") return false;
     const now = agent.process.machine.clock.now(this.world.t);
     return state.record.disarm !== null || Math.max(state.witness.leaseEndMs, state.peerGrantor.leaseEndMs) > now;
   }
@@ -173,7 +176,12 @@ export class Oracle {
   }
 
   /** I5 and I8 when a standby overwrites what it has. */
-  onApply(g: number, site: SiteKey, copy: { cert: Cert | null; dirty: boolean; saved: boolean }, cert: Cert | null): void {
+  onApply(
+    g: number,
+    site: SiteKey,
+    copy: { cert: Cert | null; dirty: boolean; saved: boolean },
+    cert: Cert | null,
+  ): void {
     if (compareCert(cert, copy.cert) === "older") {
       this.fail("I5", `${site} applies ${formatCert(cert)} over ${formatCert(copy.cert)}`);
     }

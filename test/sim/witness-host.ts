@@ -91,7 +91,8 @@ export class WitnessHost {
   /** The disk is set back to an earlier moment, or lost when there is none. */
   rollback(): void {
     const found = this.backups[this.world.random.integer(Math.max(1, this.backups.length))];
-    this.store = found === undefined ? { term: null, records: new Map() } : { ...found, records: new Map(found.records) };
+    this.store =
+      found === undefined ? { term: null, records: new Map() } : { ...found, records: new Map(found.records) };
   }
 
   lose(): void {
@@ -116,7 +117,10 @@ export class WitnessHost {
     world.steps += 1;
     const { term } = this.store;
     // The transaction that every batch passes: a process whose term is over says nothing more.
-    if (!world.oracle.skipsTerm && (term === null || term.generation !== instance.generation || term.nonce !== instance.nonce)) {
+    if (
+      !world.oracle.skipsTerm &&
+      (term === null || term.generation !== instance.generation || term.nonce !== instance.nonce)
+    ) {
       world.note(host.process.name, "term is over");
       host.process.kill();
       host.instance = null;
