@@ -101,9 +101,12 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
       const shutdown = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
       const reason = new LifeboatError("PeerUnreachable", "the peer is shutting down", { retryable: true });
       for (const call of calls) call.abort(reason);
-      const force = setTimeout(() => server.forceShutdown(), deadlineMs);
-      await shutdown;
-      clearTimeout(force);
+      const late = Promise.withResolvers<void>();
+      const deadline = setTimeout(() => late.resolve(), deadlineMs);
+      // A connection that never finished its handshake is no session: the orderly way would wait for it for ever.
+      await Promise.race([shutdown, late.promise]);
+      clearTimeout(deadline);
+      server.forceShutdown();
     },
   };
 }

@@ -84,6 +84,8 @@ class SinkSession {
   #durable = 0;
   readonly #chunks: (CompareChunk & { readonly last: boolean })[] = [];
   #unanswered = 0;
+  /** A check was taken up and is not finished. */
+  #checking = false;
 
   constructor(sink: ChangeSink, channel: SinkChannel, options: PullOptions) {
     this.#sink = sink;
@@ -110,7 +112,12 @@ class SinkSession {
     await this.#channel.send(hello, { signal });
     const loops = [this.#work, this.#acknowledge, this.#watchApplied, this.#heartbeat];
     const checks = [this.#checkRegularly, this.#requestChecks, this.#silence.run];
-    await runSession(this.#read, [...loops, ...checks], { signal });
+    try {
+      await runSession(this.#read, [...loops, ...checks], { signal });
+    } finally {
+      // Whoever asked is owed a check: the next stream makes it.
+      if (this.#checking) this.#checkDue.raise();
+    }
   }
 
   /** Takes everything off the transport at once: credit bounds it, and other groups share the connection. */
@@ -209,7 +216,7 @@ class SinkSession {
     this.#options.onEvent?.({ kind: "committed", batch });
     this.#ackDue.raise();
     await this.#grant(batches, signal);
-    this.#unanswered -= batches.filter(({ answered }) => answered).length;
+    this.#noteAnswers(batches.filter(({ answered }) => answered).length);
     await this.#sendChunks(signal);
   }
 
@@ -246,6 +253,11 @@ class SinkSession {
     const chunks = compareChunks(differing, entries, compareBytesMax);
     this.#chunks.push(...chunks.map((chunk) => ({ ...chunk, last: chunk === chunks.at(-1) })));
     await this.#sendChunks(signal);
+  }
+
+  #noteAnswers(count: number): void {
+    this.#unanswered -= count;
+    if (count > 0 && this.#unanswered === 0 && this.#chunks.length === 0) this.#checking = false;
   }
 
   async #sendChunks(signal: AbortSignal): Promise<void> {
@@ -303,6 +315,7 @@ class SinkSession {
   readonly #requestChecks: Loop = async ({ signal }) => {
     for (;;) {
       await this.#checkDue.wait({ signal });
+      this.#checking = true;
       await this.#channel.send({ kind: "check" }, { signal });
     }
   };

@@ -11,7 +11,7 @@ export interface Proxy extends AsyncDisposable {
   target: number;
   /** Bytes from the target to those who connected, and back. */
   bytes: { toClient: number; toTarget: number };
-  /** Resets all connections there are. */
+  /** Closes all connections there are. */
   reset(): void;
 }
 
@@ -56,7 +56,8 @@ export async function startProxy(target: number): Promise<Proxy> {
     target,
     bytes: { toClient: 0, toTarget: 0 },
     reset: () => {
-      for (const socket of sockets) socket.resetAndDestroy();
+      // Not resetAndDestroy, which first waits for pending writes and then may leave the socket open.
+      for (const socket of sockets) socket.destroy();
     },
     [Symbol.asyncDispose]: async () => {
       for (const socket of sockets) socket.destroy();

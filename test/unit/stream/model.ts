@@ -121,6 +121,11 @@ export class ModelSource implements ChangeSource {
     return liveObjects(this.#records.values());
   }
 
+  /** Newest record of each key, tombstones included. */
+  records(): ReadonlyMap<ObjectKey, ChangeRecord> {
+    return this.#records;
+  }
+
   /** The ring of a restarted process: same objects, other order, no memory of deletes. */
   restarted(ring: string): ModelSource {
     const next = new ModelSource(ring, { epoch: this.epoch, tombstonesMax: this.#tombstonesMax });
@@ -142,6 +147,8 @@ export class ModelSink implements ChangeSink {
   } = { position: undefined, epoch: undefined, records: new Map(), completeRing: undefined };
   /** Runs before each commit takes effect. */
   beforeCommit: (batch: SinkBatch) => Promise<void> = async () => {};
+  /** Runs when a commit has taken effect. */
+  afterCommit: (batch: SinkBatch) => void = () => {};
   commits = 0;
   recordsReceived = 0;
 
@@ -173,6 +180,7 @@ export class ModelSink implements ChangeSink {
     for (const record of batch.records) this.#store(record);
     const completeRing = batch.complete ? batch.position.ring : this.stored.completeRing;
     this.stored = { ...this.stored, position: batch.position, epoch: batch.epoch, completeRing };
+    this.afterCommit(batch);
   }
 
   #store(record: ChangeRecord): void {
