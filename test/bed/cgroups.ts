@@ -46,7 +46,8 @@ async function delegate(dir: string): Promise<void> {
 }
 
 /**
- * Makes a site's cgroups. Returns the folders that its own programs join, so that they can be frozen; none where the
+ * Makes a site's cgroups anew: what Pods of an earlier life left there would cost kubelet seconds each, and does not
+ * survive on a machine that lost its power. Returns the folders that its own programs join, so that they can be frozen; none where the
  * machine's cgroups cannot be written.
  */
 export async function createCgroups(bedId: string, site: string): Promise<string[]> {
@@ -55,6 +56,7 @@ export async function createCgroups(bedId: string, site: string): Promise<string
     const bed = join(hierarchy, bedFolder(bedId));
     const own = join(bed, site);
     try {
+      if (existsSync(own)) await removeTree(own);
       await mkdir(own, { recursive: true });
     } catch {
       continue;

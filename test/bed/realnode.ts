@@ -222,6 +222,7 @@ export async function startNode(
     plan.programs["kube-proxy"] ?? "kube-proxy",
     `--config=${join(node, "kube-proxy.yaml")}`,
   ]);
-  const ready = async (): Promise<boolean> => nodesReady(api, 1);
+  const startedAtMs = Date.now();
+  const ready = async (): Promise<boolean> => nodesReady(api, 1, startedAtMs);
   await waitUntil(`the node of ${name}`, ready, { limitMs: nodeLimitMs, processes: [kubelet, proxy], signal });
 }

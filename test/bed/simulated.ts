@@ -49,20 +49,31 @@ export async function createNodes(api: Api, plan: SitePlan): Promise<void> {
   );
 }
 
+interface NodeCondition {
+  readonly type: string;
+  readonly status: string;
+  readonly lastHeartbeatTime: string;
+}
+
 interface NodeList {
   readonly items: readonly {
     readonly spec?: { readonly taints?: readonly { readonly key: string }[] };
-    readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+    readonly status?: { readonly conditions?: readonly NodeCondition[] };
   }[];
 }
 
-/** Whether at least `count` nodes are Ready and take Pods. */
-export async function nodesReady(api: Api, count: number): Promise<boolean> {
+/**
+ * Whether at least `count` nodes are Ready and take Pods. What a node said before `sinceMs` (on this machine's clock)
+ * does not count: a site that comes back remembers nodes that were ready when it was killed.
+ */
+export async function nodesReady(api: Api, count: number, sinceMs = 0): Promise<boolean> {
   const answer = await api.request("GET", "/api/v1/nodes").catch(() => undefined);
   if (answer?.status !== 200) return false;
+  // Times in the API have whole seconds.
+  const isRecent = (condition: NodeCondition): boolean => Date.parse(condition.lastHeartbeatTime) > sinceMs - 1_000;
   const ready = (JSON.parse(answer.text) as NodeList).items.filter(
     (node) =>
-      node.status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") ===
+      node.status?.conditions?.some((entry) => entry.type === "Ready" && entry.status === "True" && isRecent(entry)) ===
         true && !(node.spec?.taints ?? []).some((taint) => taint.key === "node.kubernetes.io/not-ready"),
   );
   return ready.length >= count;
