@@ -1,7 +1,7 @@
 /** Lag of Lifeboat and of a bare loop, on the same pair of API servers, one after the other. */
 import type { BedOptions } from "../bed/options.ts";
 import type { Bed } from "../bed/running.ts";
-import { journalLag, lagScrape } from "../pair/figures.ts";
+import { lagScrape, lagSince } from "../pair/figures.ts";
 import { preparePair } from "../pair/pair.ts";
 import type { Pair } from "../pair/pair.ts";
 import { withBareLoop } from "./bare/process.ts";
@@ -115,11 +115,11 @@ async function ourHalf(
   const rssBefore = { east: await rssMiB(pids.east), west: await rssMiB(pids.west) };
   const ours = await measureLag({ ...measure, places: ourMaps });
   const rssAfter = { east: await rssMiB(pids.east), west: await rssMiB(pids.west) };
-  const journal = journalLag(await lagScrape(pair), before);
+  const { journalMs } = lagSince(await lagScrape(pair), before);
   return {
     ours: sideOf(ours, load.perSecond),
-    journalP50Ms: journal.p50Ms,
-    journalP99Ms: journal.p99Ms,
+    journalP50Ms: journalMs.p50 ?? Number.NaN,
+    journalP99Ms: journalMs.p99 ?? Number.NaN,
     rssGrowthMiB: { east: rssAfter.east - rssBefore.east, west: rssAfter.west - rssBefore.west },
   };
 }

@@ -2,23 +2,19 @@
  * 10,000 objects that a standby does not have yet: ours from the group's creation until the standby's API server has
  * them all, against a bare server-side-apply writer that has the machine for itself.
  */
-import { setTimeout as delay } from "node:timers/promises";
-import { startPair } from "../pair/pair.ts";
-import { applyAll, countObjects, createAll, createNamespaces } from "./bare/writer.ts";
-import { plainGroup, warmUp, withBed } from "./beds.ts";
+import { applyAll, createNamespaces } from "./bare/writer.ts";
+import { warmUp, withBed } from "./beds.ts";
 import { roundCount, say } from "./bench.ts";
 import type { BenchOptions, BenchResult } from "./bench.ts";
-import { mixedKinds, mixedObjects, namespaceNames } from "./objects.ts";
+import { mixedObjects, namespaceNames } from "./objects.ts";
 import { median, round } from "./statistics.ts";
+import { fillSource, firstSync } from "./synced.ts";
 import { connect } from "../../src/kube/client.ts";
-import { LifeboatError } from "../../src/errors.ts";
 
 const objectCount = 10_000;
 const namespaces = namespaceNames("bench", 20);
 const tryCount = 2_000;
 const concurrencies = [8, 16, 32, 64];
-const syncLimitMs = 300_000;
-const pollEveryMs = 100;
 
 /** Objects per second of the bare writer on an empty API server. */
 async function bareRound(count: number, concurrency: number, signal: AbortSignal): Promise<number> {
@@ -45,31 +41,11 @@ async function bestConcurrency(signal: AbortSignal): Promise<number> {
 /** Objects per second of a first sync. */
 async function oursRound(signal: AbortSignal): Promise<number> {
   return withBed({ controllers: false }, signal, async (bed) => {
-    const [east, west] = [bed.site("east").kubeconfigPath, bed.site("west").kubeconfigPath];
-    await Promise.all([warmUp(east, signal), warmUp(west, signal)]);
-    const pair = await startPair(bed, { logLevel: "warn", signal });
+    const filled = await fillSource(bed, objectCount, signal);
     try {
-      const source = pair.client("east");
-      const sink = pair.client("west");
-      await createNamespaces(source, namespaces, { signal });
-      await createAll(east, mixedObjects({ count: objectCount, namespaces }), { concurrency: 32, signal });
-      const before = await countObjects(sink, mixedKinds, { signal });
-      const startedAtMs = performance.now();
-      await pair.applyGroup("east", "bench", plainGroup(namespaces), signal);
-      for (;;) {
-        const have = (await countObjects(sink, mixedKinds, { signal })) - before;
-        const elapsedMs = performance.now() - startedAtMs;
-        if (have >= objectCount) return (objectCount / elapsedMs) * 1000;
-        if (elapsedMs > syncLimitMs) {
-          throw new LifeboatError(
-            "Timeout",
-            `the standby has ${have} of ${objectCount} objects after ${syncLimitMs} ms`,
-          );
-        }
-        await delay(pollEveryMs, undefined, { signal });
-      }
+      return (objectCount / (await firstSync(filled, signal))) * 1000;
     } finally {
-      await pair.stop();
+      await filled.pair.stop();
     }
   });
 }

@@ -38,9 +38,7 @@ const benches: Readonly<Record<string, Listed>> = {
 function printed(result: BenchResult): string {
   const width = Math.max(...Object.keys(result).map((key) => key.length));
   return Object.entries(result)
-    .map(
-      ([key, value]) => `  ${key.padEnd(width)}  ${typeof value === "object" ? JSON.stringify(value) : String(value)}`,
-    )
+    .map(([key, value]) => `  ${key.padEnd(width)}  ${typeof value === "string" ? value : JSON.stringify(value)}`)
     .join("\n");
 }
 

@@ -44,6 +44,7 @@ interface Member {
   readonly verb: "agent" | "witness";
   readonly configPath: string;
   readonly metricsUrl: string;
+  readonly dataDir: string;
   process: BedProcess | undefined;
 }
 
@@ -124,6 +125,7 @@ async function layOut(given: LayOut): Promise<Member> {
     verb: isWitness ? "witness" : "agent",
     configPath: await writeConfig(join(dir, `${name}.yaml`), file),
     metricsUrl: `http://${metrics}`,
+    dataDir,
     process: undefined,
   };
 }
@@ -166,6 +168,11 @@ export class Pair {
 
   configPath(name: MemberName): string {
     return this.#member(name).configPath;
+  }
+
+  /** Folder of its journals or of its store. */
+  dataDir(name: MemberName): string {
+    return this.#member(name).dataDir;
   }
 
   /** The process as it was last started. */

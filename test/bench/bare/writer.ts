@@ -109,7 +109,7 @@ export async function countObjects(
         readonly metadata: { readonly remainingItemCount?: number };
         readonly items: readonly unknown[] | null;
       };
-      return (list.items?.length ?? 0) + Number(list.metadata.remainingItemCount ?? 0);
+      return (list.items?.length ?? 0) + (list.metadata.remainingItemCount ?? 0);
     }),
   );
   return counts.reduce((sum, count) => sum + count, 0);

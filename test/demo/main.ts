@@ -1,0 +1,77 @@
+/** `npm run demo [-- --nodes simulated|real] [--app PATH] [--json] [--keep]` */
+import { resolve } from "node:path";
+import { Command, Option } from "commander";
+import { LifeboatError, messageOf } from "../../src/errors.ts";
+import { tell } from "./screen.ts";
+import { Demo } from "./story.ts";
+
+interface Flags {
+  readonly nodes: "simulated" | "real";
+  readonly app?: string;
+  readonly json: boolean;
+  readonly keep: boolean;
+}
+
+const canBeReal = process.platform === "linux" && process.getuid?.() === 0;
+
+const interrupted = new AbortController();
+let interruptions = 0;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    interruptions += 1;
+    // The first one cleans up, which takes seconds; whoever insists is let go, and the next bed cleans up.
+    if (interruptions > 1) process.exit(130);
+    interrupted.abort(new Error("interrupted"));
+  });
+}
+
+async function run(flags: Flags): Promise<number> {
+  const demo = new Demo({
+    nodes: flags.nodes,
+    ...(flags.app === undefined ? {} : { app: resolve(flags.app) }),
+    signal: interrupted.signal,
+  });
+  try {
+    await tell(demo.chapters, process.stdout.isTTY && !flags.json);
+    if (flags.keep) await keep(demo);
+    if (flags.json) process.stdout.write(`${JSON.stringify(demo.result)}\n`);
+    return demo.passed ? 0 : 1;
+  } catch (error) {
+    if (interrupted.signal.aborted) {
+      process.stderr.write("interrupted: cleaning up\n");
+      return 130;
+    }
+    process.stderr.write(`${messageOf(error)}\n`);
+    if (error instanceof LifeboatError && error.hint !== undefined) process.stderr.write(`Hint: ${error.hint}\n`);
+    if (flags.keep) await keep(demo);
+    return 1;
+  } finally {
+    await demo.pair?.close();
+    if (!flags.keep || interrupted.signal.aborted) await demo.bed?.stop();
+  }
+}
+
+/** Leaves the clusters running and says how to use and end them. */
+async function keep({ bed }: Demo): Promise<void> {
+  if (bed === undefined) return;
+  await bed.release();
+  const sites = [...bed.sites.values()].map(({ name, kubeconfigPath }) => `  ${name}: KUBECONFIG=${kubeconfigPath}`);
+  process.stdout.write(
+    `kept, logs in ${bed.dir}/logs:\n${sites.join("\n")}\n  end it: npm run bed -- down --name ${bed.name}\n`,
+  );
+}
+
+const program = new Command("npm run demo --")
+  .description("Two clusters, an application, a killed site: shows how Lifeboat takes over, and measures it.")
+  .addOption(
+    new Option("--nodes <kind>", "real: kubelet and containerd, needs root; simulated: pods run in name only")
+      .choices(["simulated", "real"])
+      .default(canBeReal ? "real" : "simulated"),
+  )
+  .option("--app <path>", "file or folder of manifests to protect, instead of the built-in application")
+  .option("--json", "print the result as JSON in the last line of stdout", false)
+  .option("--keep", "leave the clusters running", false)
+  .addHelpText("after", "\nExample:\n  npm run demo -- --nodes simulated --app ./my-manifests")
+  .action(async (flags: Flags) => process.exit(await run(flags)));
+
+await program.parseAsync();
