@@ -1,6 +1,7 @@
 import { canonicalJson } from "../objects/json.ts";
 import { marks, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from "../objects/object.ts";
 import { hashOf } from "../objects/record.ts";
+import { fromHeld } from "../render/marks.ts";
 
 /** An object as it travels. */
 export interface Normalised {
@@ -43,9 +44,11 @@ const droppedLabels: ReadonlySet<string> = new Set([marks.group]);
 /**
  * The form in which objects are hashed, journalled and compared: what the user or a controller asked for, without
  * what belongs to one API server. Equal for equal intent: the same object read in two versions of itself, before and
- * after a status update or a restart, has the same text. Does not change `object`.
+ * after a status update or a restart, has the same text. Does not change `live`.
  */
-export function normalise(object: KubeObject): Normalised {
+export function normalise(live: KubeObject): Normalised {
+  // A site that is taken down holds back values of its own objects; what travels is what they were.
+  const object = live.metadata.annotations?.[marks.held] === undefined ? live : fromHeld(live);
   const kept: Record<string, unknown> = { ...object, metadata: normaliseMetadata(object.metadata) };
   delete kept["status"];
   // Only finalizers of the API server itself.
@@ -55,7 +58,7 @@ export function normalise(object: KubeObject): Normalised {
     delete kept["data"];
   }
   const text = canonicalJson(kept);
-  const managers = canonicalJson(normaliseManagers(object.metadata.managedFields ?? []));
+  const managers = canonicalJson(normaliseManagers(live.metadata.managedFields ?? []));
   return { object: text, managers, hash: hashOf(text, managers) };
 }
 

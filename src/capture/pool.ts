@@ -120,24 +120,45 @@ export class WatchPool {
     subscriber: PoolSubscriber,
     options: { namespace: string | undefined; resource?: KubeResource; signal: AbortSignal },
   ): Promise<void> {
-    const { namespace, signal } = options;
+    const { namespace, resource: only, signal } = options;
+    await this.#forEachReflector(namespace, only, async (reflector, resource) => {
+      const deliver = (object: KubeObject): void => subscriber.upsert(resource, object);
+      await reflector.redeliver({ namespace, deliver, signal });
+    });
+  }
+
+  /**
+   * Resolves when everything that the API server holds now in a namespace (`undefined`: cluster-scoped objects) has
+   * been told to the subscribers. Kinds that cannot be read are left out.
+   */
+  async whenCurrent({ namespace, signal }: { namespace: string | undefined; signal: AbortSignal }): Promise<void> {
+    await this.#forEachReflector(namespace, undefined, async (reflector) => {
+      await this.#lists.add(async () => reflector.whenCurrent({ namespace, signal }));
+    });
+  }
+
+  async #forEachReflector(
+    namespace: string | undefined,
+    only: KubeResource | undefined,
+    work: (reflector: Reflector, resource: KubeResource) => Promise<void>,
+  ): Promise<void> {
     const chosen = [...this.#entries.values()].filter(
       ({ resource }) =>
         resource.namespaced === (namespace !== undefined) &&
-        (options.resource === undefined || options.resource.plural === resource.plural) &&
-        (options.resource === undefined || options.resource.group === resource.group),
+        (only === undefined || (only.plural === resource.plural && only.group === resource.group)),
     );
-    await Promise.all(
-      chosen.flatMap(({ resource, cluster, namespaced }) =>
-        [cluster, ...namespaced.values()].map(async ({ reflector }) => {
-          const deliver = (object: KubeObject): void => subscriber.upsert(resource, object);
-          await reflector.redeliver({ namespace, deliver, signal }).catch((error: unknown) => {
-            // Shown in the kind's state; what was read of it before stays.
-            if (!hasCode(error, "KubeForbidden") && !hasCode(error, "NotFound")) throw error;
-          });
-        }),
-      ),
+    const tasks = chosen.flatMap(({ resource, cluster, namespaced }) =>
+      [cluster, ...(namespace === undefined ? [] : [namespaced.get(namespace)])].map(async (watch) => {
+        if (watch === undefined) return;
+        const { reflector } = watch;
+        // One that may not be read shows so in its state; what was read of it before stays.
+        if (reflector.state().phase === "forbidden" || reflector.state().phase === "missing") return;
+        await work(reflector, resource).catch((error: unknown) => {
+          if (!hasCode(error, "KubeForbidden") && !hasCode(error, "NotFound")) throw error;
+        });
+      }),
     );
+    await Promise.all(tasks);
   }
 
   /** The resource in which objects of a kind are read, if they are. */

@@ -84,10 +84,13 @@ const travelsWhenOwned: ReadonlySet<string> = new Set([
 ]);
 
 /** The owner that makes the object anew where it is missing, if the object is of a kind that needs no copy then. */
-export function recreatedBy(object: KubeObject): { group: string; kind: string; name: string } | undefined {
+export function recreatedBy(
+  object: KubeObject,
+): { apiVersion: string; group: string; kind: string; name: string } | undefined {
   const owner = object.metadata.ownerReferences?.find((reference) => reference.controller === true);
   if (owner === undefined || travelsWhenOwned.has(`${groupOf(object.apiVersion)}/${object.kind}`)) return undefined;
-  return { group: groupOf(owner.apiVersion), kind: owner.kind, name: owner.name };
+  const { apiVersion, kind, name } = owner;
+  return { apiVersion, group: groupOf(apiVersion), kind, name };
 }
 
 type Rule = (object: KubeObject) => LeftOut | undefined;

@@ -67,6 +67,8 @@ export interface ListOptions {
   readonly fieldSelector?: string | undefined;
   /** @default {@link pageCount} */
   readonly pageCount?: number;
+  /** Items carry their metadata alone. @default false */
+  readonly metadataOnly?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -247,6 +249,7 @@ export class KubeClient {
           labelSelector: options.labelSelector,
           fieldSelector: options.fieldSelector,
         },
+        ...(options.metadataOnly === true ? { accept: metadataListType } : {}),
         timeoutMs: listTimeoutMs,
         signal: options.signal,
       });
@@ -314,6 +317,8 @@ export class KubeClient {
 
 /** A page of 500 large objects over a slow link takes longer than an ordinary request. */
 const listTimeoutMs = 60_000;
+
+const metadataListType = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 interface RawList {
   readonly apiVersion: string;

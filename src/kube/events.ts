@@ -1,3 +1,4 @@
+import { Pulse } from "../abort.ts";
 import type { Clock } from "../clock.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -47,6 +48,8 @@ interface Remembered {
 /** Writes core/v1 Events: repeated ones counted up in place, at a bounded rate. What is dropped is counted. */
 export class EventWriter {
   readonly #options: EventWriterOptions;
+  readonly #waiting: EventNote[] = [];
+  readonly #noted = new Pulse();
   readonly #remembered = new Map<string, Remembered>();
   #tokens = burstCount;
   #refilledMs: number;
@@ -63,12 +66,27 @@ export class EventWriter {
     return this.#droppedCount;
   }
 
-  /** Writes the event. Never rejects but by `signal`: a lost event is logged, and worth no more than that. */
-  async write(note: EventNote, { signal }: { signal: AbortSignal }): Promise<void> {
-    if (!this.#takeToken()) {
+  /** Puts the event in line to be written by {@link run}. What the rate does not allow is dropped and counted. */
+  note(note: EventNote): void {
+    if (this.#waiting.length >= burstCount || !this.#takeToken()) {
       this.#droppedCount++;
       return;
     }
+    this.#waiting.push(note);
+    this.#noted.raise();
+  }
+
+  /** Writes what is noted until `signal` aborts, then rejects with its reason. A lost event is logged, no more. */
+  async run({ signal }: { signal: AbortSignal }): Promise<void> {
+    for (;;) {
+      await this.#noted.wait({ signal });
+      for (let note = this.#waiting.shift(); note !== undefined; note = this.#waiting.shift()) {
+        await this.#write(note, signal);
+      }
+    }
+  }
+
+  async #write(note: EventNote, signal: AbortSignal): Promise<void> {
     try {
       const id = JSON.stringify([note.about.kind, note.about.metadata.uid, note.type, note.reason, note.message]);
       const known = this.#recall(id);
@@ -106,8 +124,6 @@ export class EventWriter {
     const time = new Date(clock.wallMs()).toISOString();
     const serial = (this.#serial++).toString(36);
     const name = `${about.metadata.name.slice(0, 200)}.${clock.wallMs().toString(16)}${serial}`;
-    const first = { name, namespace, firstMs: clock.monotonicMs(), count: 1 };
-    this.#remember(id, first);
     await client.create(
       resources.events,
       {
@@ -133,6 +149,7 @@ export class EventWriter {
       },
       { fieldManager: component, signal },
     );
+    this.#remember(id, { name, namespace, firstMs: clock.monotonicMs(), count: 1 });
   }
 
   async #countUp(known: Remembered, signal: AbortSignal): Promise<void> {

@@ -70,6 +70,8 @@ const watchSeconds = 300;
 const silenceMaxMs = 100_000;
 /** An API server that does not know how to begin a watch with the present objects may also just say nothing. */
 const initialSilenceMaxMs = 10_000;
+/** An event is on its way for some milliseconds. */
+const currentPollMs = 20;
 /** Objects handed over before other work gets its turn: about 10 ms. */
 const turnCount = 50;
 
@@ -174,6 +176,39 @@ export class Reflector {
         }
       }
     });
+  }
+
+  /**
+   * Resolves when everything that the API server holds at this moment in a namespace (or everywhere) has been
+   * delivered, deletes included: a barrier for a caller that has made sure that nobody writes any more.
+   */
+  async whenCurrent({ namespace, signal }: { namespace?: string | undefined; signal: AbortSignal }): Promise<void> {
+    const { client, resource, labelSelector, fieldSelector, clock } = this.#options;
+    const scope = namespace ?? this.#options.namespace;
+    const expected = new KnownObjects();
+    let moment = "";
+    const query = { namespace: scope, labelSelector, fieldSelector, metadataOnly: true, signal };
+    for await (const page of client.list(resource, query)) {
+      moment = page.resourceVersion;
+      for (const { metadata } of page.items) expected.set(metadata, metadata.resourceVersion ?? "");
+    }
+    while (!this.#hasReached(expected, moment, scope)) await clock.sleep(currentPollMs, { signal });
+  }
+
+  #hasReached(expected: KnownObjects, moment: string, namespace: string | undefined): boolean {
+    for (const place of expected.places()) {
+      const [mine, its] = [this.known.version(place), expected.version(place) ?? ""];
+      // Unknown: not delivered yet, or deleted since; the latter only once the watch is beyond the list.
+      if (mine === undefined) {
+        if (this.#version === undefined || (compareVersions(this.#version, moment) ?? -1) < 0) return false;
+      } else if (mine !== its && (compareVersions(mine, its) ?? 0) < 0) return false;
+    }
+    for (const place of this.known.places()) {
+      if (namespace !== undefined && place.namespace !== namespace) continue;
+      const newer = (compareVersions(this.known.version(place) ?? "", moment) ?? 0) > 0;
+      if (expected.version(place) === undefined && !newer) return false;
+    }
+    return true;
   }
 
   async #list(signal: AbortSignal): Promise<void> {

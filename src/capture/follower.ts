@@ -1,0 +1,319 @@
+import { Pulse } from "../abort.ts";
+import { backoffMs, type Clock, type Random } from "../clock.ts";
+import { hasCode } from "../errors.ts";
+import type { KubeClient } from "../kube/client.ts";
+import type { KubeResource, ObjectPlace } from "../kube/resource.ts";
+import { formatKey, keyOf, kindName, parseKey, type ObjectKey } from "../objects/key.ts";
+import { groupOf, type KubeObject } from "../objects/object.ts";
+import type { Log } from "../telemetry/log.ts";
+import { candidateOf } from "./candidate.ts";
+import { Membership, type MembershipChange } from "./membership.ts";
+import type { PoolSubscriber, WatchPool } from "./pool.ts";
+import type { Selection } from "./selection.ts";
+
+/** What is done with what is found. Called synchronously. */
+export interface GroupSink {
+  /** The object belongs to the group and looks like this. */
+  put(key: ObjectKey, object: KubeObject): void;
+  /** The object does not belong to the group (any more). */
+  drop(key: ObjectKey): void;
+  /** Keys that were put and not dropped. */
+  liveKeys(): Iterable<ObjectKey>;
+  /** A round of puts and drops is over. */
+  advanced(): void;
+  /** An object with a fixed place in the stream: taken whatever the selection says, and handled elsewhere. */
+  isSpecial(key: ObjectKey): boolean;
+}
+
+export interface GroupFollowerOptions {
+  readonly selection: Selection;
+  readonly pool: WatchPool;
+  readonly client: KubeClient;
+  readonly sink: GroupSink;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Objects of one kind and namespace that are fetched one by one; more are listed. */
+const fetchMaxCount = 20;
+/** What a change may have made superfluous is looked for after this pause, and never more than a tenth of the time. */
+const settlePauseMs = 20;
+const retryLimits = { firstMs: 200, maxMs: 10_000 };
+
+interface Redelivery {
+  /** `undefined`: cluster-scoped objects. */
+  readonly namespace: string | undefined;
+  /** @default all kinds */
+  readonly resource?: KubeResource;
+}
+
+/**
+ * Follows what belongs to a group: listens to the pool, keeps membership, reads objects that joined without being at
+ * hand. A changed selection begins a survey: all objects are looked at anew, and only when that is complete does
+ * anything leave.
+ */
+export class GroupFollower {
+  readonly #options: GroupFollowerOptions;
+  readonly #subscriber: PoolSubscriber;
+  readonly #podOwners = new Set<string>();
+  readonly #taken = new Set<string>();
+  readonly #redeliveries = new Map<string, Redelivery>();
+  /** Members whose content was not at hand when they became members. */
+  readonly #fetches = new Set<ObjectKey>();
+  readonly #work = new Pulse();
+  readonly #idle = new Set<() => void>();
+  #selection: Selection;
+  #membership: Membership;
+  #surveying = true;
+  #poolSynced = false;
+  #settleMs = 0;
+
+  constructor(options: GroupFollowerOptions) {
+    this.#options = options;
+    this.#selection = options.selection;
+    this.#membership = new Membership(options.selection);
+    this.#subscriber = {
+      upsert: (resource, object) => this.#upsert(resource, object),
+      removed: (resource, place) => this.#removed(resource, place),
+      namespaces: () => this.#taken,
+    };
+    this.#survey();
+  }
+
+  /** Follows until `signal` aborts, then rejects with its reason. Expects the pool to run. */
+  async run({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { pool, clock, random, log } = this.#options;
+    using _subscription = pool.subscribe(this.#subscriber);
+    const synced = pool.whenSynced({ signal }).then(() => {
+      this.#poolSynced = true;
+      this.#work.raise();
+    });
+    // It rejects with the signal alone, as the loop below does.
+    synced.catch(() => undefined);
+    for (let attempt = 0; ;) {
+      await this.#work.wait({ signal });
+      try {
+        while (await this.#workOnce(signal)) attempt = 0;
+        this.#tellIdle();
+      } catch (error) {
+        signal.throwIfAborted();
+        log.warn({ err: error }, "reading of selected objects failed");
+        await clock.sleep(backoffMs(attempt++, retryLimits, random), { signal });
+        this.#work.raise();
+      }
+    }
+  }
+
+  /** The selection changed: from now on the group is what `selection` says. */
+  select(selection: Selection): void {
+    this.#selection = selection;
+    this.#survey();
+  }
+
+  /** Everything that belongs to the group has been put, and nothing is being looked for. */
+  get isIdle(): boolean {
+    return !this.#surveying && this.#redeliveries.size + this.#fetches.size === 0 && !this.#membership.unsettled;
+  }
+
+  /** Calls `listener` whenever {@link isIdle} has become true, until disposed. */
+  onIdle(listener: () => void): Disposable {
+    this.#idle.add(listener);
+    return { [Symbol.dispose]: () => this.#idle.delete(listener) };
+  }
+
+  /** Namespaces of the group. */
+  namespaces(): string[] {
+    return [...this.#taken].sort();
+  }
+
+  /** Objects that come along because selected ones need them. */
+  pulledIn(): ObjectKey[] {
+    return this.#membership.pulledIn();
+  }
+
+  /** Kinds (`group/Kind`) of custom resources that own pods. */
+  podOwners(): string[] {
+    return [...this.#podOwners];
+  }
+
+  /** Looks at everything that may belong to the group under the present selection. */
+  #survey(): void {
+    this.#surveying = true;
+    this.#membership = new Membership(this.#selection);
+    this.#taken.clear();
+    this.#fetches.clear();
+    this.#redeliveries.clear();
+    this.#redeliver(undefined);
+    for (const name of this.#selection.namespaceNames) this.#takeNamespace(name);
+    this.#options.pool.namespacesChanged();
+  }
+
+  #upsert(resource: KubeResource, object: KubeObject): void {
+    const { namespace, name } = object.metadata;
+    const { sink, pool } = this.#options;
+    if (namespace !== undefined && !this.#taken.has(namespace)) {
+      if (resource.kind === "ConfigMap" && sink.isSpecial(keyOf(object))) sink.put(keyOf(object), object);
+      return;
+    }
+    if (namespace === undefined && resource.kind === "Namespace") this.#followNamespace(name, object.metadata.labels);
+    const key = keyOf(object);
+    if (sink.isSpecial(key)) {
+      sink.put(key, object);
+      return;
+    }
+    if (resource.kind === "Pod") this.#notePodOwner(object);
+    const candidate = candidateOf({ resource, object, key, selection: this.#selection, namespaces: this.#taken, pool });
+    this.#changed(candidate === undefined ? this.#membership.delete(key) : this.#membership.set(candidate), key);
+    if (this.#membership.has(key)) this.#put(key, object);
+    else if (!this.#surveying || candidate === undefined) this.#options.sink.drop(key);
+    this.#options.sink.advanced();
+  }
+
+  #removed(resource: KubeResource, place: ObjectPlace): void {
+    const namespace = place.namespace ?? "";
+    const key = formatKey({ group: resource.group, kind: resource.kind, namespace, name: place.name });
+    if (resource.kind === "Namespace" && resource.group === "") this.#followNamespace(place.name, undefined);
+    this.#fetches.delete(key);
+    this.#changed(this.#membership.delete(key), key);
+    this.#options.sink.drop(key);
+    this.#options.sink.advanced();
+  }
+
+  /** Takes or leaves a namespace, as its labels (`undefined`: it is gone) and the selection say. */
+  #followNamespace(name: string, labels: Readonly<Record<string, string>> | undefined): void {
+    const taken = this.#selection.namespace(name, labels);
+    if (taken === this.#taken.has(name)) return;
+    if (taken) {
+      this.#takeNamespace(name);
+    } else {
+      this.#taken.delete(name);
+      this.#redeliveries.delete(name);
+      this.#changed(this.#membership.leaveNamespace(name), undefined);
+    }
+    this.#options.pool.namespacesChanged();
+  }
+
+  #takeNamespace(name: string): void {
+    this.#taken.add(name);
+    this.#changed(this.#membership.takeNamespace(name), undefined);
+    // Its objects were told of before, and not listened to.
+    this.#redeliver(name);
+  }
+
+  /** @param atHand the key whose object the caller holds */
+  #changed({ joined, left }: MembershipChange, atHand: ObjectKey | undefined): void {
+    for (const key of joined) if (key !== atHand) this.#fetches.add(key);
+    for (const key of left) {
+      this.#fetches.delete(key);
+      if (!this.#surveying) this.#options.sink.drop(key);
+    }
+    if (this.#fetches.size > 0 || this.#membership.unsettled) this.#work.raise();
+  }
+
+  #put(key: ObjectKey, object: KubeObject): void {
+    this.#fetches.delete(key);
+    this.#options.sink.put(key, object);
+  }
+
+  /** Custom resources that run pods of their own need a profile, or they run on the standby too. */
+  #notePodOwner(pod: KubeObject): void {
+    const owner = pod.metadata.ownerReferences?.find((reference) => reference.controller === true);
+    if (owner === undefined) return;
+    const group = groupOf(owner.apiVersion);
+    if (group.includes(".")) this.#podOwners.add(kindName(group, owner.kind));
+  }
+
+  #redeliver(namespace: string | undefined, resource?: KubeResource): void {
+    const id = `${namespace ?? ""}${resource === undefined ? "" : `/${resource.plural}.${resource.group}`}`;
+    this.#redeliveries.set(id, { namespace, ...(resource === undefined ? {} : { resource }) });
+    this.#work.raise();
+  }
+
+  /** Does the most urgent piece of work; `false` when there is none. */
+  async #workOnce(signal: AbortSignal): Promise<boolean> {
+    const [redelivery] = this.#redeliveries;
+    if (redelivery !== undefined) {
+      const [id, request] = redelivery;
+      await this.#options.pool.redeliver(this.#subscriber, { ...request, signal });
+      if (this.#redeliveries.get(id) === request) this.#redeliveries.delete(id);
+      return true;
+    }
+    if (this.#fetches.size > 0) {
+      await this.#fetchSome(signal);
+      return true;
+    }
+    if (this.#membership.unsettled) {
+      await this.#settle(signal);
+      return true;
+    }
+    if (!this.#surveying || !this.#poolSynced) return false;
+    this.#endSurvey();
+    return false;
+  }
+
+  async #settle(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    await clock.sleep(settlePauseMs + 9 * this.#settleMs, { signal });
+    const startedMs = clock.monotonicMs();
+    this.#changed(this.#membership.settle(), undefined);
+    this.#settleMs = clock.monotonicMs() - startedMs;
+    this.#options.sink.advanced();
+  }
+
+  /** Everything has been looked at: what was put and is not in the group any more leaves it. */
+  #endSurvey(): void {
+    const { sink, pool } = this.#options;
+    this.#surveying = false;
+    for (const key of sink.liveKeys()) {
+      if (sink.isSpecial(key) || this.#membership.has(key)) continue;
+      const { group, kind, namespace } = parseKey(key);
+      // What cannot be read at present has not gone.
+      if (pool.isReadable(group, kind, namespace) || !this.#inGroup(namespace)) sink.drop(key);
+    }
+    sink.advanced();
+  }
+
+  #inGroup(namespace: string): boolean {
+    return namespace === "" || this.#taken.has(namespace);
+  }
+
+  #tellIdle(): void {
+    if (this.isIdle) for (const listener of this.#idle) listener();
+  }
+
+  /** Reads what the members of one kind and namespace look like that joined without being at hand. */
+  async #fetchSome(signal: AbortSignal): Promise<void> {
+    const [first] = this.#fetches;
+    if (first === undefined) return;
+    const { group, kind, namespace } = parseKey(first);
+    const prefix = formatKey({ group, kind, namespace, name: "" });
+    const keys = [...this.#fetches].filter((key) => key.startsWith(prefix));
+    const resource = this.#options.pool.resource(group, kind);
+    if (resource === undefined) {
+      for (const key of keys) this.#fetches.delete(key);
+      return;
+    }
+    if (keys.length > fetchMaxCount) {
+      const scope = namespace === "" ? undefined : namespace;
+      await this.#options.pool.redeliver(this.#subscriber, { namespace: scope, resource, signal });
+    } else {
+      await Promise.all(keys.map(async (key) => this.#fetch(resource, key, signal)));
+    }
+    // Whatever was not found is gone, and its event on the way.
+    for (const key of keys) this.#fetches.delete(key);
+    this.#options.sink.advanced();
+  }
+
+  async #fetch(resource: KubeResource, key: ObjectKey, signal: AbortSignal): Promise<void> {
+    const { namespace, name } = parseKey(key);
+    const object = await this.#options.client
+      .find(resource, { namespace, name }, { signal })
+      .catch((error: unknown) => {
+        if (hasCode(error, "KubeForbidden")) return undefined;
+        throw error;
+      });
+    // A newer state, or the end, may have come by the watch meanwhile.
+    if (object !== undefined && this.#fetches.has(key) && this.#membership.has(key)) this.#put(key, object);
+  }
+}
