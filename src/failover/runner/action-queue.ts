@@ -1,4 +1,4 @@
-import { linkedAbort, Pulse, type LinkedAbort } from "../../abort.ts";
+import { linkedAbort, onAbort, Pulse, type LinkedAbort } from "../../abort.ts";
 import { backoffMs, type Clock, type Random } from "../../clock.ts";
 import { messageOf } from "../../errors.ts";
 import { safeError, type Log } from "../../telemetry/log.ts";
@@ -129,11 +129,10 @@ export class ActionQueue {
         () => {},
       );
     };
-    signal.addEventListener("abort", giveUp, { once: true });
+    using _giveUp = onAbort(signal, giveUp);
     try {
       return await Promise.race([work, tooLate.promise]);
     } finally {
-      signal.removeEventListener("abort", giveUp);
       watch.abort();
     }
   }

@@ -1,4 +1,4 @@
-import { Pulse, runTogether } from "../../abort.ts";
+import { linkedAbort, orAborted, Pulse, runTogether } from "../../abort.ts";
 import type { Clock, Random } from "../../clock.ts";
 import { LifeboatError, hasCode, messageOf } from "../../errors.ts";
 import { safeError, type Log } from "../../telemetry/log.ts";
@@ -28,7 +28,7 @@ export interface FailoverRunnerOptions {
   /** Of this agent's leadership: see `claimIncarnation`; with two agents the elected one's. */
   readonly incarnation: number;
   readonly records: DurableRecords;
-  /** Of the machine's kernel, new at every boot: `/proc/sys/kernel/random/boot_id`. */
+  /** New at every boot of what the group runs on, e.g. `/proc/sys/kernel/random/boot_id`; see {@link FailoverRunner}. */
   readonly bootId: string;
   readonly links: GroupLinks;
   readonly actions: GroupActions;
@@ -60,9 +60,10 @@ const outcomesMax = 20;
  * **Restarts.** The process may end at any moment, and nothing stops at the site because of it. A new process is
  * *warm* when the group was running here when the last one ended and the machine has not been booted since (its
  * kernel's boot id is the noted one); then it asks its grantors for a renewal under the old epoch. Otherwise it is
- * cold, and a holder needs a new epoch. Where node guards are, they are asked instead, by the reducer. The boot id is
- * that of the agent's machine: without guards, an agent that moved to another node counts as cold, which costs a new
- * epoch and is safe.
+ * cold: the group is stopped and the holder needs a new epoch. Where node guards are, they are asked instead, by the
+ * reducer. Without them the boot id is all the evidence there is, and what it names is up to the wiring: the kernel's
+ * boot id where agent and group share a machine, else those of the nodes with pods of the group; an agent that merely
+ * moved to another node would count as cold under the former.
  */
 export class FailoverRunner {
   readonly #options: FailoverRunnerOptions;
@@ -207,30 +208,19 @@ export class FailoverRunner {
 
   /** Sleeps, or less when a step has brought an earlier deadline. */
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
-    const woken = new AbortController();
-    const stop = () => woken.abort(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
+    using woken = linkedAbort(signal);
     try {
       await Promise.race([
         this.#options.clock.sleep(ms, { signal: woken.signal }),
         this.#wake.wait({ signal: woken.signal }),
       ]);
     } finally {
-      signal.removeEventListener("abort", stop);
       woken.abort();
     }
   }
 
   async #untilFailed(signal: AbortSignal): Promise<never> {
-    const stopped = Promise.withResolvers<never>();
-    const stop = () => stopped.reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-    try {
-      signal.throwIfAborted();
-      return await Promise.race([this.#failed.promise, stopped.promise]);
-    } finally {
-      signal.removeEventListener("abort", stop);
-    }
+    return await orAborted(this.#failed.promise, { signal });
   }
 
   /** One event after the other, also when an effect brings the next. */
@@ -309,11 +299,9 @@ export class FailoverRunner {
    * A site that may not run the group is told so once by every process: at its last end pods may have been left that
    * nobody gated, and a reducer only stops what it knows to run. Comes before what follows a stop.
    */
-  #stopWhatNobodyAsked({ phase, record }: AgentState): void {
-    if (this.#asked !== undefined || record.cert === null) return;
-    if (phase.type === "Standby" || phase.type === "Fenced" || phase.type === "Sealed" || phase.type === "Blocked") {
-      this.#pursue({ type: "stopRunning", reason: `${this.#options.config.site} is ${phase.type}` });
-    }
+  #stopWhatNobodyAsked(state: AgentState): void {
+    if (this.#asked !== undefined || state.record.cert === null || !mustNotRun(state)) return;
+    this.#pursue({ type: "stopRunning", reason: `${state.config.site} is ${state.phase.type}` });
   }
 
   #pursue(goal: Goal): void {
@@ -355,4 +343,23 @@ function warmed(boot: AgentStep): AgentStep {
   if (state.phase.type !== "Unknown") return boot;
   const phase = { type: "Unknown", warm: true } as const;
   return { state: { ...state, phase, nextRenewAtMs: state.bootedAtMs }, effects: boot.effects };
+}
+
+/** Cold, a site whose pods are stopped through the API only has nobody who could say that they never stopped. */
+function mustNotRun({ phase, fence }: AgentState): boolean {
+  switch (phase.type) {
+    case "Adopting":
+    case "Active":
+    case "Quiescing":
+      return false;
+    case "Unknown":
+      return !phase.warm && fence.cap === "api";
+    case "Acquiring":
+      return phase.kind !== "adopt";
+    case "Standby":
+    case "Fenced":
+    case "Sealed":
+    case "Blocked":
+      return true;
+  }
 }

@@ -82,6 +82,7 @@ const renew = z.object({
   lagMs: time.nullable(),
   fenceCap,
   stopBoundMs: time,
+  generation: count,
   echo: maybeStamp,
   ...promise,
   opId: text,

@@ -185,6 +185,13 @@ export class Trio implements AsyncDisposable {
     );
   }
 
+  /** Until a witness that was just started has heard both sites and promises to `name` again. */
+  async untilPromisedAnew(name: SiteName): Promise<void> {
+    const sinceMs = systemClock.monotonicMs();
+    await eventually(() => this.agent(name).runner.state.witness.promisedAtMs > sinceMs, timing.disarmAfterMs);
+    await this.untilArmed(name);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.killAgent("east"), this.killAgent("west"), this.killWitness()]);
     await Promise.all(Object.values(this.paths).map((path) => path[Symbol.asyncDispose]()));
