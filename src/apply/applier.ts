@@ -1,12 +1,14 @@
 import { linkedAbort, type LinkedAbort, Pulse } from "../abort.ts";
 import type { EpochText } from "../objects/epoch.ts";
 import { LifeboatError } from "../errors.ts";
-import { demote, type DemoteOptions, type DemoteReport } from "./demotion.ts";
+import type { ObjectKey } from "../objects/key.ts";
+import { demote, type DemoteOptions, type DemoteReport, settleDivergence } from "./demotion.ts";
 import { diffGroup, type ObjectDifference } from "./diff.ts";
 import { Follower } from "./follower.ts";
 import { shown } from "./notes.ts";
 import { promote, type PromoteOptions, type PromotionReport } from "./promotion.ts";
 import { purge, type PurgeOptions, type PurgeReport } from "./purge.ts";
+import { release, type ReleaseOptions, type ReleaseReport } from "./release.ts";
 import { GroupSite, type SiteOptions } from "./site.ts";
 import type { ApplierStatus } from "./status.ts";
 
@@ -15,7 +17,11 @@ import type { ApplierStatus } from "./status.ts";
  * becomes active or standby. One applier per group runs at a site, in the elected agent.
  */
 
-export type Mode = "standby" | "active";
+/**
+ * `standby`: the journal is followed. `active`: the site runs the group. `held`: it ran the group and was taken down;
+ * its objects are still the truth, so that nothing of the journal is applied over them.
+ */
+export type Mode = "standby" | "active" | "held";
 
 /** Status changes are passed on at most this often: a burst changes it thousands of times. */
 const statusDelayMs = 100;
@@ -159,7 +165,7 @@ export class Applier {
 
   /**
    * Takes the group down at this site, which ran it: nothing of it runs when this resolves, as far as the API server
-   * can bring that about. Then follows the journal again.
+   * can bring that about. Nothing is followed until {@link follow}.
    */
   async demote(options: { epoch: EpochText } & DemoteOptions): Promise<DemoteReport> {
     return this.#exclusively(options.signal, async (signal) => {
@@ -168,14 +174,37 @@ export class Applier {
       const report = await demote(this.#site, { ...options, signal });
       await this.#site.journal.putState(ownRecordName, [...report.uids]);
       this.#site.own = new Set(report.uids);
-      this.#mode = "standby";
+      this.#mode = "held";
       return report;
     });
   }
 
+  /** Brings up what {@link demote} took down, from the site's own objects. Returns the keys that were brought back. */
+  async release(options: { epoch: EpochText } & ReleaseOptions): Promise<ReleaseReport> {
+    return this.#exclusively(options.signal, async (signal) => {
+      await this.#site.journal.raiseEpoch(options.epoch);
+      await this.#stopFollowing();
+      const report = await release(this.#site, { ...options, signal });
+      this.#mode = "active";
+      this.#enter("active");
+      return report;
+    });
+  }
+
+  /** From now on the journal is followed: what this site ran may be overwritten. */
+  follow(): void {
+    this.#mode = "standby";
+    this.#modeChanged.raise();
+  }
+
+  /** Says how what {@link demote} kept differs from what took over, which the journal must hold all of. */
+  settleDivergence(): Promise<ObjectKey[]> {
+    return settleDivergence(this.#site);
+  }
+
   /** Removes the group's objects from this site. Only a standby's, and only what Lifeboat has put there. */
   async purge(options: PurgeOptions): Promise<PurgeReport> {
-    if (this.#mode === "active") {
+    if (this.#mode !== "standby") {
       throw new LifeboatError("FailoverRefused", "this site runs the group; its objects are not copies", {
         op: "apply.purge",
         hint: "run `lifeboat purge` with the site that is standby",
@@ -190,7 +219,7 @@ export class Applier {
 
   /** What differs between what the journal says and what is at this site. */
   diff(options: { signal: AbortSignal }): Promise<ObjectDifference[]> {
-    return diffGroup(this.#site, this.#mode, options.signal);
+    return diffGroup(this.#site, this.#mode === "active" ? "active" : "standby", options.signal);
   }
 
   async #exclusively<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -5,6 +5,7 @@ import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/obje
 import { render } from "../render/render.ts";
 import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
+import { mergePatchOf, setIn } from "./merge.ts";
 import type { GroupSite } from "./site.ts";
 import { runWave } from "./waves.ts";
 
@@ -183,13 +184,7 @@ async function patchHeld(
 ): Promise<boolean> {
   const text = standby.metadata.annotations?.[marks.held];
   if (text === undefined) return false;
-  const body: Record<string, unknown> = {};
-  for (const pointer of Object.keys(parseJson(text) as Record<string, unknown>)) {
-    const path = pointer.split("/").slice(1).map(unescapePointer);
-    // A list changes as a whole in a merge patch.
-    const whole = path.slice(0, firstListStep(path, standby));
-    setIn(body, whole, getIn(standby, whole) ?? null);
-  }
+  const body = mergePatchOf(Object.keys(parseJson(text) as Record<string, unknown>), standby);
   setIn(body, ["metadata", "annotations", marks.held], text);
   setIn(body, ["metadata", "labels", marks.group], site.journal.group);
   const { namespace = "", name } = object.metadata;
@@ -197,36 +192,6 @@ async function patchHeld(
   const options = { fieldManager: site.manager, signal };
   await site.options.client.patch(resource, place, { type: "merge", body }, options);
   return true;
-}
-
-function unescapePointer(step: string): string {
-  return step.replaceAll("~1", "/").replaceAll("~0", "~");
-}
-
-/** Number of leading steps of `path` that lead through objects only. */
-function firstListStep(path: readonly string[], root: unknown): number {
-  let node = root;
-  for (const [index, step] of path.entries()) {
-    if (Array.isArray(node)) return index;
-    node = typeof node === "object" && node !== null ? (node as Record<string, unknown>)[step] : undefined;
-  }
-  return path.length;
-}
-
-function getIn(root: unknown, path: readonly string[]): unknown {
-  let node = root;
-  for (const step of path) {
-    node = typeof node === "object" && node !== null ? (node as Record<string, unknown>)[step] : undefined;
-  }
-  return node;
-}
-
-function setIn(root: Record<string, unknown>, path: readonly string[], value: unknown): void {
-  let node = root;
-  for (const [index, step] of path.entries()) {
-    if (index === path.length - 1) node[step] = value;
-    else node = (node[step] ??= {}) as Record<string, unknown>;
-  }
 }
 
 /** Keeps every object verbatim until it is known how it differs from what took over; returns the UIDs of all. */

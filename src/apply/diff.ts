@@ -3,7 +3,7 @@ import { type KubeObject, marks } from "../objects/object.ts";
 import type { Role } from "../render/types.ts";
 import { type Difference, differences } from "./compare.ts";
 import { foreignClaims } from "./foreign.ts";
-import type { GroupSite } from "./site.ts";
+import { type GroupSite, isBookkeeping } from "./site.ts";
 import { isShared, renderFailure, type Target } from "./view.ts";
 
 /** What differs between what the journal says and what is at this site, read anew from the API server. */
@@ -26,7 +26,7 @@ export async function diffGroup(site: GroupSite, role: Role, signal: AbortSignal
   const found: ObjectDifference[] = [];
   const wanted = new Map<string, Map<ObjectKey, { target: Target; source: ObjectKey }>>();
   for (const [source, head] of site.journal.entries()) {
-    if (head.hash === "" || source === site.view.specKey) continue;
+    if (head.hash === "" || isBookkeeping(source)) continue;
     try {
       const made = site.view.renderKey(source, role);
       const { withheld } = made?.rendered ?? {};

@@ -9,7 +9,7 @@ import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
-import type { GroupSite } from "./site.ts";
+import { type GroupSite, isBookkeeping } from "./site.ts";
 import { runWave } from "./waves.ts";
 
 /**
@@ -106,7 +106,7 @@ const silent = { drifted: () => undefined, stray: () => undefined, came: () => u
 function stagesOf(site: GroupSite): Stage[] {
   const stages = new Map<number, Stage>();
   for (const [key, head] of site.journal.entries()) {
-    if (head.hash === "" || key === site.view.specKey) continue;
+    if (head.hash === "" || isBookkeeping(key)) continue;
     const wave = waveOfEntry(site, key);
     const stage = stages.get(wave) ?? { wave, keys: [] };
     stages.set(wave, stage);

@@ -1,7 +1,7 @@
 import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
 import { marks } from "../objects/object.ts";
 import { classify, type Failure } from "./failures.ts";
-import type { GroupSite } from "./site.ts";
+import { type GroupSite, isBookkeeping } from "./site.ts";
 import { isShared } from "./view.ts";
 import { runWave } from "./waves.ts";
 
@@ -58,8 +58,7 @@ async function findAll(site: GroupSite, signal: AbortSignal): Promise<Map<Object
       site.options.log.warn({ kind: resource.kind, err: error }, "kind could not be listed for a purge");
     }
   }
-  for (const [source] of site.journal.entries())
-    if (isShared(source) && source !== site.view.specKey) found.set(source, "");
+  for (const [source] of site.journal.entries()) if (isShared(source) && !isBookkeeping(source)) found.set(source, "");
   return found;
 }
 

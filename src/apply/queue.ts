@@ -50,7 +50,6 @@ export class KeyedQueue<K extends string> {
   readonly #lanes: PQueue;
   readonly #entries = new Map<K, Entry>();
   readonly #needs = new Map<string, Set<K>>();
-  readonly #idle: Array<() => void> = [];
   #resume: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -125,7 +124,7 @@ export class KeyedQueue<K extends string> {
 
   /** Resolves when nothing is ready or running (what waits for a retry does not count). */
   async whenIdle(): Promise<void> {
-    if (this.#busy()) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    await this.#lanes.onIdle();
   }
 
   /** Takes no more work, forgets what has not started, and resolves when what runs has ended. */
@@ -139,10 +138,6 @@ export class KeyedQueue<K extends string> {
     }
     this.#lanes.start();
     await this.#lanes.onIdle();
-  }
-
-  #busy(): boolean {
-    return this.#lanes.size + this.#lanes.pending > 0;
   }
 
   #ready(key: K, entry: Entry, attempt: number): void {
@@ -167,7 +162,6 @@ export class KeyedQueue<K extends string> {
     const outcome = await this.#run(key, entry.attempt);
     this.#finish(key, entry, outcome);
     for (const resolve of waiters) resolve();
-    queueMicrotask(() => this.#tellIdle());
   }
 
   async #run(key: K, attempt: number): Promise<Outcome> {
@@ -224,10 +218,5 @@ export class KeyedQueue<K extends string> {
     this.#unneed(key, entry);
     this.#entries.delete(key);
     for (const resolve of entry.onAttempt) resolve();
-  }
-
-  #tellIdle(): void {
-    if (this.#busy()) return;
-    for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

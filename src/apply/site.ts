@@ -161,6 +161,7 @@ export class GroupSite {
   }
 
   #map(key: ObjectKey): void {
+    if (isBookkeeping(key)) return;
     try {
       const made = this.view.renderKey(key, this.#role);
       if (made === undefined) return;
@@ -192,7 +193,7 @@ export class GroupSite {
 
   /** Brings all objects of a key to what they should be in `role`. Rejects only by the signal. */
   async bring(key: ObjectKey, role: Role, options: { exact?: boolean; signal: AbortSignal }): Promise<KeyVerdict> {
-    const made = await this.#render(key, role, options.signal);
+    const made = isBookkeeping(key) ? this.#bookkept(key) : await this.#render(key, role, options.signal);
     if (made === undefined) return { kind: "unknown" };
     if ("failure" in made) return { kind: "failed", ...made };
     const { entry } = made;
@@ -210,6 +211,11 @@ export class GroupSite {
     return { kind: "applied", entry };
   }
 
+  #bookkept(key: ObjectKey): RenderedKey | undefined {
+    const entry = this.journal.read(key);
+    return entry && { entry, rendered: { objects: [], findings: [], waitsFor: [] }, managers: [], targets: [] };
+  }
+
   async #render(
     key: ObjectKey,
     role: Role,
@@ -218,7 +224,7 @@ export class GroupSite {
     const entry = this.journal.head(key);
     if (entry === undefined) return undefined;
     try {
-      if (isShared(key) && key !== this.view.specKey) await observeShared(this.observing, key, signal);
+      if (isShared(key)) await observeShared(this.observing, key, signal);
       return this.view.renderKey(key, role);
     } catch (error) {
       signal.throwIfAborted();
@@ -349,6 +355,11 @@ export class GroupSite {
     const { group, kind } = parseKey(key);
     return waveOf({ apiVersion: apiVersionOf({ group, version: "v1" }), kind });
   }
+}
+
+/** Lifeboat's own objects steer the applier; they are not the application's. */
+export function isBookkeeping(key: ObjectKey): boolean {
+  return key.startsWith("lifeboat.dev/");
 }
 
 /** Of what is kept back for now a copy that exists stays, except where being there means to run. */
