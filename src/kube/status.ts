@@ -67,6 +67,9 @@ const missingPermission = / cannot \S+ (resource|path) /;
 /** The server is alive but could not answer now; the same request may succeed later. */
 const retryableCodes: ReadonlySet<number> = new Set([429, 500, 502, 503, 504]);
 
+/** A server-side apply of fields that the schema does not have fails with code 500 and no reason. */
+const notTyped = /failed to create typed patch object|field not declared in schema/;
+
 export function errorOfStatus(op: string, status: KubeStatus): LifeboatError {
   if (status.code === 401) {
     return new LifeboatError("KubeconfigInvalid", `the API server does not accept the credentials: ${status.message}`, {
@@ -86,7 +89,7 @@ export function errorOfStatus(op: string, status: KubeStatus): LifeboatError {
   return new LifeboatError("KubeRejected", status.message, {
     op,
     cause: status,
-    retryable: retryableCodes.has(status.code),
+    retryable: retryableCodes.has(status.code) && !notTyped.test(status.message),
   });
 }
 

@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { GroupCapture } from "../../src/capture/group.ts";
+import { systemClock } from "../../src/clock.ts";
+import { silentLog } from "../../src/telemetry/log.ts";
+import {
+  eventually,
+  makeNamespace,
+  protectionGroup,
+  selecting,
+  startSource,
+  Writer,
+  type Source,
+} from "./capture-harness.ts";
+import { kubeconfigs } from "./sites.ts";
+
+let source: Source;
+
+beforeAll(async () => {
+  source = await startSource(kubeconfigs().east);
+});
+afterAll(async () => {
+  await source.stop();
+});
+
+test("lag is measured on the source's clock, and its age grows while the standby is silent", async () => {
+  const ns = `canary-${process.pid}`;
+  await makeNamespace(new Writer(source), ns);
+  const spec = selecting({ namespaces: { names: [ns] } });
+  const lags: { kind: string; ms: number }[] = [];
+  const capture = new GroupCapture({
+    group: protectionGroup(ns, spec),
+    spec,
+    site: "east",
+    pool: source.pool,
+    client: source.client,
+    agentNamespace: ns,
+    epoch: () => "1.1",
+    canaryIntervalMs: 50,
+    onLag: (kind, ms) => lags.push({ kind, ms }),
+    clock: systemClock,
+    random: Math.random,
+    log: silentLog,
+  });
+  const stopping = new AbortController();
+  const running = capture.run({ signal: stopping.signal }).catch(() => undefined);
+  await capture.whenSynced({ signal: source.signal });
+  expect(capture.report().lag).toMatchObject({ everSynced: false, durableAgeMs: undefined, journalLagMs: undefined });
+  const before = capture.head;
+  await sleep(200);
+  expect(capture.head, "nobody reads, so nothing is measured").toBe(before);
+
+  const readUntil = performance.now() + 1_000;
+  while (performance.now() < readUntil) {
+    capture.read(0, { maxCount: 1, maxBytes: 1 });
+    const { head } = capture;
+    await sleep(100);
+    capture.acknowledged({ durable: head, applied: head - 1 });
+  }
+  const journal = lags.filter((lag) => lag.kind === "journal").map((lag) => lag.ms);
+  expect(journal.length).toBeGreaterThan(5);
+  expect(Math.min(...journal)).toBeGreaterThanOrEqual(90);
+  expect(Math.max(...journal)).toBeLessThan(1_000);
+  expect(capture.report().lag.everSynced).toBe(true);
+
+  const age = capture.report().lag.durableAgeMs ?? 0;
+  await sleep(300);
+  const later = capture.report().lag;
+  expect(later.durableAgeMs).toBeGreaterThanOrEqual(age + 300);
+  expect(later.appliedAgeMs).toBeGreaterThanOrEqual(later.durableAgeMs ?? 0);
+
+  const { head } = capture;
+  capture.acknowledged({ durable: head, applied: head });
+  await eventually(() => expect(capture.report().lag.durableAgeMs).toBeLessThan(500));
+  stopping.abort();
+  await running;
+});
