@@ -13,16 +13,19 @@ import type { AcquireKind, Seal, SealedVolume } from "../messages.ts";
  * {@link settleMaxMs} no longer holds up the next; when it settles at last, a stop that came after it is done once
  * more, since its last writes may have landed after it. What replaces what:
  *
- * | asked for | aborts and drops | left to finish before |
+ * | asked for | aborts and drops | waits for |
  * | --- | --- | --- |
  * | `startRunning` | everything, but the same certificate's start goes on undisturbed | – |
- * | `stopRunning` | everything but `saveDivergence`, which starts anew after it; a stop in progress goes on | – |
- * | `quiesce` | start, an older switchover's quiesce, prepareSeal and unquiesce | stop |
+ * | `stopRunning` | start, quiesce, prepareSeal, unquiesce; a stop in progress goes on | – |
+ * | `quiesce` | start, unquiesce, an older switchover's quiesce and prepareSeal | stop |
  * | `prepareSeal` | another switchover's prepareSeal | quiesce |
  * | `unquiesce` | quiesce, prepareSeal | start, stop |
- * | `applySeal` | another switchover's applySeal | stop, saveDivergence, followPeer |
- * | `saveDivergence` | followPeer, applySeal | stop |
- * | `followPeer` | an older followPeer, applySeal | stop, saveDivergence |
+ * | `saveDivergence` | an older one | stop |
+ * | `followPeer` | an older one, applySeal | stop, saveDivergence |
+ * | `applySeal` | another switchover's | stop, saveDivergence, followPeer |
+ *
+ * The last three wait for what they wait for also when it is asked for later: then they are aborted and begin anew
+ * after it.
  *
  * So nothing of the peer is ever rolled onto this site before a stop has resolved, nor before what this site wrote by
  * itself has been saved. When the agent process ends, whatever is in progress is aborted and **nothing is stopped at

@@ -42,26 +42,25 @@ function identity(goal: Goal): string {
   }
 }
 
-const everything: readonly Goal["type"][] = [
-  "startRunning",
-  "stopRunning",
-  "quiesce",
-  "prepareSeal",
-  "unquiesce",
-  "applySeal",
-  "followPeer",
-];
-
 /** What a new goal makes pointless; the same kind of goal for something else always is. */
 const pointless: Readonly<Record<Goal["type"], readonly Goal["type"][]>> = {
-  startRunning: [...everything, "saveDivergence"],
-  stopRunning: everything,
+  startRunning: [
+    "startRunning",
+    "stopRunning",
+    "quiesce",
+    "prepareSeal",
+    "unquiesce",
+    "applySeal",
+    "saveDivergence",
+    "followPeer",
+  ],
+  stopRunning: ["startRunning", "stopRunning", "quiesce", "prepareSeal", "unquiesce"],
   quiesce: ["startRunning", "quiesce", "prepareSeal", "unquiesce"],
   prepareSeal: ["prepareSeal"],
   unquiesce: ["quiesce", "prepareSeal", "unquiesce"],
   applySeal: ["applySeal"],
-  saveDivergence: ["saveDivergence", "applySeal", "followPeer"],
-  followPeer: ["applySeal", "followPeer"],
+  saveDivergence: ["saveDivergence"],
+  followPeer: ["followPeer", "applySeal"],
   allowUnguarded: ["allowUnguarded"],
 };
 

@@ -58,7 +58,10 @@ describe("the witness hears", () => {
     await using trio = await Trio.prepare();
     await trio.startWitness();
     const channel = await dialWitness(trio, site("east"));
-    await channel.send({ from: "east", incarnation: 1, messages: [{ group, payload: renewOf("east", "west") }] }, { signal });
+    await channel.send(
+      { from: "east", incarnation: 1, messages: [{ group, payload: renewOf("east", "west") }] },
+      { signal },
+    );
     expect(await firstAnswer(channel)).toMatchObject({ from: "", messages: [{ group }] });
     channel.close();
   });
@@ -76,7 +79,10 @@ describe("the witness hears", () => {
     await channel.send({ from: "east", incarnation: 1, messages }, { signal });
     expect(await firstAnswer(channel, 300)).toBe("silence");
     const again = await dialWitness(trio, site("east"));
-    await again.send({ from: "east", incarnation: 1, messages: [{ group, payload: renewOf("east", "west") }] }, { signal });
+    await again.send(
+      { from: "east", incarnation: 1, messages: [{ group, payload: renewOf("east", "west") }] },
+      { signal },
+    );
     expect(await firstAnswer(again)).toMatchObject({ messages: [{ group }] });
     channel.close();
     again.close();

@@ -19,7 +19,10 @@ describe.concurrent("an armed group at east", () => {
     const startedAtMs = west.intervals[0]?.[0] ?? Infinity;
     expect(startedAtMs - isolatedAtMs).toBeLessThan(timing.startBoundMs + timing.heartbeatMs);
     expect(overlapMs(east, west)).toBe(0);
-    const lead = trio.agent("east").runner.snapshot().timeline.map(({ event }) => event);
+    const lead = trio
+      .agent("east")
+      .runner.snapshot()
+      .timeline.map(({ event }) => event);
     expect(lead).toEqual(expect.arrayContaining(["lastRenewAccepted", "leaseEnded", "stopRequested", "stopped"]));
 
     trio.heal();
@@ -140,5 +143,4 @@ describe.concurrent("an agent that is started again", () => {
     expect(after?.holder).toBe("east");
     expect(after?.epoch.counter).toBe((before?.epoch.counter ?? 0) + 1);
   }, 30_000);
-
 });

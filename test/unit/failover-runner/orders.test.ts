@@ -42,7 +42,12 @@ describe.concurrent("a person's order", () => {
     const order = { verb: "pause", nonce: "pause-1" } as const;
     trio.agent("east").runner.command(order);
     expect(await outcomeOf(trio.sites.east, "pause-1")).toMatchObject({ ok: true });
-    await eventually(() => trio.agent("east").runner.snapshot().notArmed.some((why) => why.includes("paused")));
+    await eventually(() =>
+      trio
+        .agent("east")
+        .runner.snapshot()
+        .notArmed.some((why) => why.includes("paused")),
+    );
     await trio.killAgent("east");
     trio.sites.east.outcomes.length = 0;
     await trio.startAgent("east");

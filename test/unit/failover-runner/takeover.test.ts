@@ -13,7 +13,11 @@ describe("two sites and a witness over real connections", () => {
     expect(east.intervals).toHaveLength(1);
     expect(west.running).toBe(false);
     expect(trio.agent("east").runner.snapshot()).toMatchObject({ state: "Active", running: "leased", holder: "east" });
-    expect(trio.agent("west").runner.snapshot()).toMatchObject({ state: "Standby", holder: "east", readiness: "Ready" });
+    expect(trio.agent("west").runner.snapshot()).toMatchObject({
+      state: "Standby",
+      holder: "east",
+      readiness: "Ready",
+    });
   });
 
   it("move the group to west within the bound when east dies", async () => {
@@ -27,7 +31,10 @@ describe("two sites and a witness over real connections", () => {
     expect(startedAtMs - killedAtMs).toBeGreaterThan(timing.promiseMs - timing.heartbeatMs);
     expect(startedAtMs - killedAtMs).toBeLessThan(timing.startBoundMs + timing.heartbeatMs);
     expect(overlapMs(east, west)).toBe(0);
-    const events = trio.agent("west").runner.snapshot().timeline.map(({ event }) => event);
+    const events = trio
+      .agent("west")
+      .runner.snapshot()
+      .timeline.map(({ event }) => event);
     // An attempt may come a moment too early for the witness, and is repeated then.
     expect([...new Set(events)].filter((event) => event !== "acquireRefused").slice(-6)).toEqual([
       "lastPeerHeartbeat",

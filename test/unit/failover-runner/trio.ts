@@ -15,7 +15,15 @@ import type { PeerIdentity } from "../../../src/rpc/identity.ts";
 import { issueCertificate, type KeyAndCertificate } from "../../../src/rpc/pki.ts";
 import { startRpcServer } from "../../../src/rpc/server.ts";
 import { createLog, silentLog, type Log } from "../../../src/telemetry/log.ts";
-import { createPair, eventually, pairName, site as siteIdentity, validity, witness, type TestPair } from "../rpc/pair.ts";
+import {
+  createPair,
+  eventually,
+  pairName,
+  site as siteIdentity,
+  validity,
+  witness,
+  type TestPair,
+} from "../rpc/pair.ts";
 import { startProxy, type Proxy } from "../rpc/proxy.ts";
 import { TestSite } from "./site.ts";
 
