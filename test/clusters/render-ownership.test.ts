@@ -79,19 +79,29 @@ function renderAs(record: SourceRecord, role: Role): KubeObject {
   return object;
 }
 
-/** The recipe of src/render/ownership/owners.ts, with a retry when a controller wrote in between. */
+/** The recipe of src/render/ownership/owners.ts, with retries where a controller writes in between. */
 async function promote(record: SourceRecord): Promise<KubeObject> {
   const active = renderAs(record, "active");
-  const before = await west.get(active);
-  const absorb = absorbRequest(before, manager);
-  if (absorb !== undefined) await west.patch(active, absorb);
-  let live = await west.patch(active, applyRequest(active, manager));
-  for (;;) {
+  await untilUndisturbed(active, await west.get(active), async (live) => {
+    const absorb = absorbRequest(live, manager);
+    return absorb === undefined ? live : west.patch(active, absorb);
+  });
+  const applied = await west.patch(active, applyRequest(active, manager));
+  return untilUndisturbed(active, applied, (live) =>
+    west.patch(active, restoreRequest(live, record.managers, active, manager)),
+  );
+}
+
+async function untilUndisturbed(
+  object: KubeObject,
+  first: KubeObject,
+  step: (live: KubeObject) => Promise<KubeObject>,
+): Promise<KubeObject> {
+  for (let live = first; ; live = await west.get(object)) {
     try {
-      return await west.patch(active, restoreRequest(live, record.managers, active, manager));
+      return await step(live);
     } catch (error) {
       if (!String(error).includes("modified")) throw error;
-      live = await west.get(active);
     }
   }
 }

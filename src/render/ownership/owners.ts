@@ -14,8 +14,10 @@ import { hasField, union, within, type FieldSet, type FieldStep } from "./field-
  *    forced apply alone would change their values but leave the fields that only they own.
  * 2. **apply** the active form: what it does not have is removed, since all of it is ours now. Fields that the site's
  *    control plane filled in (addresses, bound volumes) have no owner or its own and stay.
- * 3. **restore** the source's owners, with the resourceVersion of the answer to step 2. On a conflict (a controller
- *    wrote in between) read the object and make the request again from what was read.
+ * 3. **restore** the source's owners, with the resourceVersion of the answer to step 2.
+ *
+ * Steps 1 and 3 carry a resourceVersion: on a conflict (a controller wrote in between) read the object and make the
+ * request again from what was read.
  *
  * After step 3 we own nothing. A client-side `kubectl apply` also needs its annotation with the last applied manifest
  * to know what was removed from it since, so that annotation is part of what is replicated.
