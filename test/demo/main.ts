@@ -3,7 +3,8 @@ import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { LifeboatError, messageOf } from "../../src/errors.ts";
 import { tell } from "./screen.ts";
-import { Demo } from "./story.ts";
+import { Stage } from "./stage.ts";
+import { chapters } from "./story.ts";
 
 interface Flags {
   readonly nodes: "simulated" | "real";
@@ -26,16 +27,16 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 
 async function run(flags: Flags): Promise<number> {
-  const demo = new Demo({
+  const stage = new Stage({
     nodes: flags.nodes,
     ...(flags.app === undefined ? {} : { app: resolve(flags.app) }),
     signal: interrupted.signal,
   });
   try {
-    await tell(demo.chapters, process.stdout.isTTY && !flags.json);
-    if (flags.keep) await keep(demo);
-    if (flags.json) process.stdout.write(`${JSON.stringify(demo.result)}\n`);
-    return demo.passed ? 0 : 1;
+    await tell(chapters(stage), process.stdout.isTTY && !flags.json);
+    if (flags.keep) await keep(stage);
+    if (flags.json) process.stdout.write(`${JSON.stringify(stage.result)}\n`);
+    return stage.passed ? 0 : 1;
   } catch (error) {
     if (interrupted.signal.aborted) {
       process.stderr.write("interrupted: cleaning up\n");
@@ -43,16 +44,16 @@ async function run(flags: Flags): Promise<number> {
     }
     process.stderr.write(`${messageOf(error)}\n`);
     if (error instanceof LifeboatError && error.hint !== undefined) process.stderr.write(`Hint: ${error.hint}\n`);
-    if (flags.keep) await keep(demo);
+    if (flags.keep) await keep(stage);
     return 1;
   } finally {
-    await demo.pair?.close();
-    if (!flags.keep || interrupted.signal.aborted) await demo.bed?.stop();
+    await stage.startedPair?.close();
+    if (!flags.keep || interrupted.signal.aborted) await stage.startedBed?.stop();
   }
 }
 
 /** Leaves the clusters running and says how to use and end them. */
-async function keep({ bed }: Demo): Promise<void> {
+async function keep({ startedBed: bed }: Stage): Promise<void> {
   if (bed === undefined) return;
   await bed.release();
   const sites = [...bed.sites.values()].map(({ name, kubeconfigPath }) => `  ${name}: KUBECONFIG=${kubeconfigPath}`);

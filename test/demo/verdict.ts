@@ -1,10 +1,11 @@
 /** Checks that decide the demo's exit code, made by the demo itself with requests of its own. */
-import { copyFile, mkdir, readdir } from "node:fs/promises";
+import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { journalPath } from "../../src/agent/group-runtime.ts";
 import { differences } from "../../src/apply/compare.ts";
 import { GroupView, isShared } from "../../src/apply/view.ts";
 import { systemClock } from "../../src/clock.ts";
-import { LifeboatError, messageOf } from "../../src/errors.ts";
+import { messageOf } from "../../src/errors.ts";
 import { Journal } from "../../src/journal/journal.ts";
 import type { KubeClient } from "../../src/kube/client.ts";
 import { Discovery } from "../../src/kube/discovery.ts";
@@ -22,13 +23,9 @@ const ownPrefix = "lifeboat.dev/";
 /** Copies a group's journal as it is now, the parts that SQLite keeps beside it included, and opens the copy. */
 export async function openJournalCopy(dataDir: string, group: string, to: string): Promise<Journal> {
   await mkdir(to, { recursive: true });
-  const files = await readdir(dataDir, { recursive: true });
-  const main = files.find((name) => new RegExp(`(^|[/-])${group}\\.(db|sqlite|journal)$`).test(name));
-  if (main === undefined) {
-    throw new LifeboatError("NotFound", `no journal of ${group} in ${dataDir}: ${files.join(", ")}`);
-  }
+  const main = journalPath(dataDir, group);
   for (const part of ["", "-wal"]) {
-    await copyFile(join(dataDir, `${main}${part}`), join(to, `journal.db${part}`)).catch((error: unknown) => {
+    await copyFile(`${main}${part}`, join(to, `journal.db${part}`)).catch((error: unknown) => {
       if (part === "") throw error;
     });
   }

@@ -1,0 +1,92 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { linkedAbort } from "../../../src/abort.ts";
+import type { GroupSpecInput } from "../../../src/config/group.ts";
+import type { Step } from "../screen.ts";
+import { groupName } from "../stage.ts";
+import type { Stage } from "../stage.ts";
+import { count, seconds } from "../words.ts";
+
+/** Hundreds of kinds and megabytes of CRDs take their time; what is not there after this is in the list at the end. */
+const syncLimitMs = 180_000;
+const showEveryMs = 500;
+const shownMaxCount = 3;
+
+/** What only the built-in application has. */
+const ownMutations: NonNullable<GroupSpecInput["mutations"]> = [
+  {
+    match: { kinds: ["ConfigMap"], names: ["site"] },
+    site: "west",
+    when: "always",
+    jsonPatch: [{ op: "replace", path: "/data/region", value: "west" }],
+  },
+];
+
+function groupSpec({ namespaces, options }: Stage): GroupSpecInput {
+  return {
+    sites: [{ name: "east" }, { name: "west" }],
+    select: { namespaces: { names: [...namespaces] } },
+    mutations: [
+      { match: { kinds: ["apps/Deployment"] }, site: "west", when: "standby", labels: { set: { tier: "cold" } } },
+      ...(options.app === undefined ? ownMutations : []),
+    ],
+    objectives: { rpo: "5s", rto: "2m" },
+    failover: { automatic: true, profile: "fast", fencing: { policy: "Unproven" } },
+  };
+}
+
+export async function protect(stage: Stage, step: Step): Promise<string> {
+  const { pair, signal } = stage;
+  const startedAtMs = performance.now();
+  await pair.applyGroup("east", groupName, groupSpec(stage), signal);
+  const watching = linkedAbort(signal);
+  const showing = showCounts(stage, step, watching.signal);
+  try {
+    await pair.waitForStatus("east", groupName, "known to the standby", isWhole, { limitMs: syncLimitMs, signal });
+    // What the standby refuses is pending for ever: a standby that has tried everything is as whole as it gets.
+    await pair.waitForStatus("west", groupName, "applied", ({ counts }) => leftOf(counts) <= 0, {
+      limitMs: syncLimitMs,
+      signal,
+    });
+  } finally {
+    watching.abort(new Error("synced"));
+    await showing;
+  }
+  stage.objectCount = (await pair.status("east", groupName, signal)).counts?.objects ?? 0;
+  await showStandby(stage, step);
+  const tookMs = performance.now() - startedAtMs;
+  return `Protected: ${count(stage.objectCount, "object")}, at west after ${seconds(tookMs)}`;
+}
+
+type Status = Awaited<ReturnType<Stage["pair"]["status"]>>;
+
+function isWhole(status: Status): boolean {
+  const is = (type: string): boolean =>
+    status.conditions?.some((condition) => condition.type === type && condition.status === "True") ?? false;
+  return is("Synced") && is("Armed");
+}
+
+function leftOf(counts: Status["counts"]): number {
+  if (counts?.objects === undefined) return 1;
+  return (counts.pending ?? 0) - (counts.failed ?? 0);
+}
+
+async function showCounts(stage: Stage, step: Step, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const status = await stage.pair.status("west", groupName, signal).catch(() => undefined);
+    const { applied = 0, objects = 0 } = status?.counts ?? {};
+    step.live(`${applied} of ${count(objects, "object")} at west`);
+    await delay(showEveryMs, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+async function showStandby(stage: Stage, step: Step): Promise<void> {
+  const west = await stage.workloads("west");
+  const tier = (labels: Record<string, string> | undefined): string => labels?.["tier"] ?? "(none)";
+  const shown = [...stage.before.values()].filter(({ object }) => object.kind === "Deployment").slice(0, shownMaxCount);
+  for (const { key, wanted, object } of shown) {
+    const copy = west.get(key);
+    if (copy === undefined) continue;
+    const labels = `label tier ${tier(object.metadata.labels)} → ${tier(copy.object.metadata.labels)}`;
+    step.fact(`${key}: replicas ${wanted} → ${copy.wanted}, ${labels}`);
+  }
+}

@@ -1,0 +1,143 @@
+/** What the chapters of the demo share. */
+import { join } from "node:path";
+import type { LinkedAbort } from "../../src/abort.ts";
+import type { ObjectKey } from "../../src/objects/key.ts";
+import type { Bed } from "../bed/running.ts";
+import type { LagFigures, LagScrape } from "../pair/figures.ts";
+import type { Pair } from "../pair/pair.ts";
+import type { LedgerWriter, Target } from "./ledger.ts";
+import type { Installed, Reported } from "./manifests.ts";
+import { Timeline } from "./timeline.ts";
+import type { TimelineEntry } from "./timeline.ts";
+import { readWorkloads } from "./workloads.ts";
+import type { Workload } from "./workloads.ts";
+
+export const groupName = "demo";
+/** How often something that a person watches is looked at. */
+export const pollMs = 150;
+
+export interface DemoOptions {
+  readonly nodes: "simulated" | "real";
+  /** File or folder of manifests. @default the built-in application */
+  readonly app?: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+export interface DemoResult {
+  readonly objects: number;
+  readonly notReplicated: readonly Reported[];
+  readonly journalLagMs: LagFigures;
+  readonly applyLagMs: LagFigures;
+  readonly acknowledged: number;
+  readonly lostChanges: number;
+  readonly rpoMs: number;
+  /** From the kill; `null` when it never came to that. */
+  readonly decisionMs: number | null;
+  readonly rtoMs: number | null;
+  readonly timeline: readonly TimelineEntry[];
+  /** `null` where pods run in name only. */
+  readonly bothActiveMs: number | null;
+  readonly checks: readonly Check[];
+}
+
+/** A writer at work. */
+export interface Writing {
+  readonly writer: LedgerWriter;
+  readonly targets: readonly Target[];
+  readonly stop: LinkedAbort;
+  readonly done: Promise<void>;
+}
+
+/** Everything that later chapters need of earlier ones; a getter throws where a chapter was left out. */
+export class Stage {
+  readonly options: DemoOptions;
+  readonly signal: AbortSignal;
+  readonly timeline = new Timeline();
+  readonly reports: Reported[] = [];
+  readonly checks: Check[] = [];
+  /** Workloads at east, as they last were before the kill. */
+  before: ReadonlyMap<ObjectKey, Workload> = new Map();
+  objectCount = 0;
+  killedAtMs = 0;
+  loss = { lost: 0, rpoMs: 0 };
+  bothActiveMs: number | null = null;
+  lag: LagScrape = { journalMs: { p50: null, p99: null }, applyMs: { p50: null, p99: null } };
+  startedBed: Bed | undefined;
+  startedPair: Pair | undefined;
+  installedApp: Installed | undefined;
+  begunWriting: Writing | undefined;
+
+  constructor(options: DemoOptions) {
+    this.options = options;
+    this.signal = options.signal;
+  }
+
+  get bed(): Bed {
+    return needed(this.startedBed);
+  }
+
+  get pair(): Pair {
+    return needed(this.startedPair);
+  }
+
+  get installed(): Installed {
+    return needed(this.installedApp);
+  }
+
+  get writing(): Writing {
+    return needed(this.begunWriting);
+  }
+
+  get beatsDir(): string {
+    return join(this.bed.dir, "beats");
+  }
+
+  get namespaces(): readonly string[] {
+    return this.installed.namespaces;
+  }
+
+  async workloads(site: string): Promise<Map<ObjectKey, Workload>> {
+    const namespaces = new Set(this.namespaces);
+    return readWorkloads(this.pair.client(site), { namespaces, signal: this.signal });
+  }
+
+  check(name: string, ok: boolean, detail: string): void {
+    this.checks.push({ name, ok, detail });
+  }
+
+  get passed(): boolean {
+    return this.checks.length > 0 && this.checks.every(({ ok }) => ok);
+  }
+
+  get result(): DemoResult {
+    const after = (event: string): number | null => {
+      const ms = this.timeline.at(event);
+      return ms === undefined ? null : Math.round(ms - this.killedAtMs);
+    };
+    return {
+      objects: this.objectCount,
+      notReplicated: this.reports,
+      journalLagMs: this.lag.journalMs,
+      applyLagMs: this.lag.applyMs,
+      acknowledged: this.begunWriting?.writer.entries.length ?? 0,
+      lostChanges: this.loss.lost,
+      rpoMs: this.loss.rpoMs,
+      decisionMs: after("granted"),
+      rtoMs: after("all ready"),
+      timeline: this.timeline.since(this.killedAtMs),
+      bothActiveMs: this.bothActiveMs,
+      checks: this.checks,
+    };
+  }
+}
+
+function needed<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error("a chapter before this one was left out");
+  return value;
+}

@@ -1,0 +1,31 @@
+/** The demo as a user starts it. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { DemoResult } from "../demo/stage.ts";
+
+const main = fileURLToPath(new URL("../demo/main.ts", import.meta.url));
+
+export interface DemoRun {
+  readonly code: number | null;
+  readonly result: DemoResult | undefined;
+  readonly output: string;
+}
+
+/** Runs `npm run demo -- ARGS --json` to its end. */
+export async function runDemo(
+  args: readonly string[],
+  options: { readonly interruptAt?: string } = {},
+): Promise<DemoRun> {
+  const child = spawn(process.execPath, [main, ...args, "--json"], { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  const take = (chunk: Buffer): void => {
+    output += chunk.toString();
+    if (options.interruptAt !== undefined && output.includes(options.interruptAt)) child.kill("SIGINT");
+  };
+  child.stdout.on("data", take);
+  child.stderr.on("data", take);
+  const [code] = (await once(child, "close")) as [number | null];
+  const last = output.trim().split("\n").at(-1) ?? "";
+  return { code, output, result: last.startsWith("{") ? (JSON.parse(last) as DemoResult) : undefined };
+}
