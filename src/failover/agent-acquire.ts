@@ -16,6 +16,7 @@ import {
   unsettledNodes,
 } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
+import { guardsKnow } from "./agent-guards.ts";
 import { startSilenceClocks } from "./agent-renew.ts";
 import { refusal } from "./witness-grant.ts";
 
@@ -75,6 +76,7 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
     if (s.promiseUntilMs > now) return refusal("PromiseRuns", "an older promise to the peer still runs");
     if (s.record.veto !== null && kind !== "resume") return vetoed(s);
   }
+  if (kind === "adopt" && !guardsKnow(s)) return refusal("NoFence", "not all guards have been told of the group yet");
   if (kind === "takeover") {
     if (!s.armed) return refusal("NotArmed", `automatic failover away from ${s.config.peer} is not armed`);
     const ready = readiness(s);
@@ -237,8 +239,10 @@ export function followRule(d: Draft): void {
     d.phase({ type: "Fenced", reason });
   }
   if (s.pending !== null) return;
-  const ran = holdsCert(s) && s.record.cert !== null && !isSealed(s) ? s.record.cert : null;
   const mine = seen.holder === s.config.site;
+  // A source that was never granted anything ran ungated, or has forgotten.
+  const former = s.record.cert ?? (s.config.source ? seen : null);
+  const ran = former !== null && (holdsCert(s) || s.record.cert === null) && !isSealed(s) ? former : null;
   const divergence = mine ? s.record.divergence : ran === null ? s.record.divergence : { cert: ran, saved: false };
   d.persist({ cert: seen, disarm: null, seal: null, incoming: null, veto: null, divergence }, { type: "followed" });
 }

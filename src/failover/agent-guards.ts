@@ -1,8 +1,9 @@
 /** The site's node guards: what they report, what they are told, and where unguarded nodes may be used. */
 import { sameCert } from "./epoch.ts";
-import type { GuardReport } from "./agent-state.ts";
-import { holdsCert, isLeaseFree, leaseEndMs } from "./agent-draft.ts";
+import type { AgentState, GuardReport } from "./agent-state.ts";
+import { heardWithin, holdsCert, isLeaseFree, leaseEndMs } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
+import { echoMaxMs } from "./timing.ts";
 import { depose } from "./agent-renew.ts";
 import type { GuardAnswer, GuardPoll } from "./messages.ts";
 
@@ -20,6 +21,8 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
     applied: poll.applied,
     atMs: d.now,
     stopMs: poll.stopMs,
+    // Obeyed since: the answer to an earlier poll was `open`, and what is obeyed is on disk.
+    known: (last?.known ?? false) || (last !== undefined && last.freeSeq >= 0 && poll.applied >= last.freeSeq),
     // A rebooted node counts its polls anew, fenced: nothing that was answered before can reach it.
     freeSeq:
       answer.verdict === "free" || answer.verdict === "open" ? poll.seq : Math.min(last?.freeSeq ?? -1, poll.seq),
@@ -29,6 +32,7 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
   return (
     last === undefined ||
     last.mode !== report.mode ||
+    last.known !== report.known ||
     last.incarnation !== report.incarnation ||
     last.applied <= last.freeSeq !== report.applied <= report.freeSeq ||
     d.s.phase.type === "Unknown"
@@ -37,7 +41,7 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
 
 function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
   const { s, now } = d;
-  const verdict = verdictOf(d);
+  const verdict = verdictOf(d, poll);
   const end = leaseEndMs(s);
   const sentAt = end === s.witness.leaseEndMs ? s.witness.leaseSentAtMs : s.peerGrantor.leaseSentAtMs;
   return {
@@ -56,17 +60,32 @@ function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
   };
 }
 
-function verdictOf(d: Draft): GuardAnswer["verdict"] {
+function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   const { s, now } = d;
   const { type } = s.phase;
   if (type === "Unknown") return "wait";
   // Adopted, and the grant that got lost is being asked for again: nothing is gated and nothing is stopped.
   const ungated = type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
   if (ungated && s.record.cert !== null) return "wait";
-  if (s.record.cert === null) return type === "Blocked" ? "wait" : "open";
+  if (s.record.cert === null) return neverGranted(d, poll);
   if (type !== "Active" && type !== "Quiescing") return "deny";
   if (isLeaseFree(s)) return "free";
   return leaseEndMs(s) > now ? "hold" : "deny";
+}
+
+/** Guards are told of the group only when the first grant is near: before that, installing this changes nothing. */
+function neverGranted(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
+  const { s } = d;
+  if (s.phase.type === "Blocked") return "wait";
+  const near = heardWithin(s, "witness", echoMaxMs(s.policy.timing.leaseMs), d.now);
+  return near || poll.mode === "fenced" ? "open" : "wait";
+}
+
+/** All guards with pods have been told of the group by this process, and have it on disk. */
+export function guardsKnow(s: AgentState): boolean {
+  if (s.fence.cap !== "guard") return true;
+  if (s.nodesWithPods === null) return false;
+  return s.nodesWithPods.every((node) => s.guards[node]?.known === true);
 }
 
 function denial(d: Draft): string {

@@ -68,7 +68,10 @@ export interface SiteRecord {
   readonly usedNonces: readonly string[];
   /** `lifeboat pause`: no automatic failover away from here. */
   readonly paused: boolean;
-  /** This site ran under `cert` before the peer took over; until `saved`, nothing here may be deleted. */
+  /**
+   * This site ran under `cert` before the peer took over; until `saved`, nothing here may be deleted. The runner sets it
+   * itself, unsaved, when the API server (and this record in it) went back in time: what ran here is then not known.
+   */
   readonly divergence: { readonly cert: Cert; readonly saved: boolean } | null;
 }
 
@@ -98,6 +101,8 @@ export type Phase =
       readonly stage: "preparing" | "stopping" | "sealing";
       /** Called off when it is not sealed by then. */
       readonly untilMs: number;
+      /** Taken, and being written. */
+      readonly seal: Seal | null;
     }
   | { readonly type: "Sealed"; readonly opId: string }
   | { readonly type: "Blocked"; readonly reason: string; readonly action: string };
@@ -140,7 +145,9 @@ export interface GuardReport {
   readonly applied: number;
   readonly atMs: number;
   readonly stopMs: number | null;
-  /** Newest poll that this process answered with `free`; -1 when none. */
+  /** It has obeyed an `open` of this process. */
+  readonly known: boolean;
+  /** Newest poll that this process answered with `free` or `open`; -1 when none. */
   readonly freeSeq: number;
 }
 

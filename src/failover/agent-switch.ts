@@ -32,7 +32,7 @@ export function preflight(d: Draft): string[] {
 export function beginSwitchover(d: Draft, nonce: string): void {
   const opId = d.nonce();
   const untilMs = d.now + d.s.policy.timing.switchTimeoutMs;
-  d.phase({ type: "Quiescing", opId, stage: "preparing", untilMs });
+  d.phase({ type: "Quiescing", opId, stage: "preparing", untilMs, seal: null });
   d.set({ order: { verb: "switchover", nonce, untilMs } });
   sendPrepare(d, opId);
 }
@@ -132,7 +132,10 @@ export function switchRefused(d: Draft, message: SwitchRefused): void {
 
 /** Before the seal nothing can have been committed: the group goes on where it is. */
 export function callOff(d: Draft, phase: Quiescing, reason: string): void {
-  if (d.s.pending?.next.type === "sealed") return;
+  if (!isUnsealed(d)) {
+    d.phase({ ...phase, untilMs: d.now });
+    return;
+  }
   const { opId } = phase;
   d.phase({ type: "Active" });
   d.set({ aborting: opId });
@@ -141,6 +144,15 @@ export function callOff(d: Draft, phase: Quiescing, reason: string): void {
   const { order } = d.s;
   if (order !== null) d.outcome(order.nonce, false, "CalledOff", reason);
   d.set({ order: null });
+}
+
+/**
+ * A seal that may be on disk must be known not to be before the group runs again: read back after a crash it would
+ * let the target go on without what is written from here on.
+ */
+function isUnsealed(d: Draft): boolean {
+  if (d.s.pending !== null) return d.s.pending.record.seal === d.s.record.seal;
+  return !d.s.uncertain || !d.persist({}, { type: "none" });
 }
 
 export function quiesced(d: Draft, opId: string): void {
@@ -157,7 +169,14 @@ export function sealReady(d: Draft, event: Extract<AgentEvent, { type: "sealRead
   if (phase.type !== "Quiescing" || phase.opId !== event.opId || phase.stage !== "sealing" || cert === null) return;
   const { opId, objectsRevision, objectsHash, volumes } = event;
   const seal: Seal = { opId, cert, objectsRevision, objectsHash, volumes };
-  if (!d.persist({ seal }, { type: "sealed", opId })) callOff(d, phase, "the seal could not be written");
+  d.phase({ ...phase, seal });
+}
+
+/** Writes the seal until it is known to be durable. */
+export function sealRule(d: Draft): void {
+  const { phase } = d.s;
+  if (phase.type !== "Quiescing" || phase.seal === null || d.now >= phase.untilMs) return;
+  d.persist({ seal: phase.seal }, { type: "sealed", opId: phase.opId });
 }
 
 export function afterSeal(d: Draft, opId: string): void {

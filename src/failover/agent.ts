@@ -33,6 +33,7 @@ import {
   resendSwitch,
   sealArrived,
   sealReady,
+  sealRule,
   switchAsked,
   switchRefused,
   switchTimeouts,
@@ -232,6 +233,7 @@ function advance(d: Draft): void {
   disarmRules(d);
   settleGuards(d);
   incomingRule(d);
+  sealRule(d);
   switchTimeouts(d);
   divergenceRule(d);
   acquireRules(d);
@@ -270,7 +272,8 @@ function unknownRule(d: Draft): void {
  */
 function cancelRule(d: Draft): void {
   const { s } = d;
-  if (s.uncertain && s.ask === null && s.record.disarm === null) d.persist({}, { type: "none" });
+  const sealing = s.phase.type === "Quiescing" && s.phase.seal !== null;
+  if (s.uncertain && s.ask === null && s.record.disarm === null && !sealing) d.persist({}, { type: "none" });
   if (s.record.disarm === null || isRunning(s) || s.phase.type === "Unknown" || !holdsCert(s)) return;
   d.persist({ disarm: null }, { type: "none" });
 }
@@ -315,7 +318,8 @@ function persistFailed(d: Draft, event: Extract<AgentEvent, { type: "persistFail
   const { s } = d;
   const { pending } = s;
   if (pending === null || pending.token !== event.token) return false;
-  const uncertain = s.uncertain || pending.record.disarm !== null;
+  const risky = pending.record.disarm !== null || pending.record.seal !== s.record.seal;
+  const uncertain = s.uncertain || risky;
   d.set({ pending: null, uncertain, retryPersistAtMs: d.now + s.policy.timing.heartbeatMs });
   d.notice("RecordFailed", `the site's record could not be written: ${event.reason}`);
   if (pending.next.type === "forced" && s.order !== null) {

@@ -16,6 +16,11 @@ export interface GuardRecord {
   readonly cert: Cert | null;
   /** Highest incarnation of the site's agents ever obeyed. */
   readonly incarnation: number;
+  /**
+   * The site's agent has said that it is about to ask for the first grant: from here on a boot of the node waits for an
+   * answer. Otherwise a site that is switched off right after its first grant would come back ungated.
+   */
+  readonly known: boolean;
 }
 
 /**
@@ -107,8 +112,8 @@ export function bootGuard(boot: GuardBoot, now: number): GuardStep {
   if (boot.saved !== null && boot.saved.bootId === boot.bootId) {
     return stepGuard({ ...boot.saved, timing: boot.timing, nextPollAtMs: now }, { type: "tick" }, now);
   }
-  const record = boot.record ?? { group: boot.group, namespaces: [], cert: null, incarnation: 0 };
-  const gated = record.cert !== null;
+  const record = boot.record ?? { group: boot.group, namespaces: [], cert: null, incarnation: 0, known: false };
+  const gated = record.known;
   const state: GuardState = {
     node: boot.node,
     bootId: boot.bootId,
@@ -198,7 +203,7 @@ function answered(state: GuardState, answer: GuardAnswer, now: number): GuardSte
 
 function obey(state: GuardState, answer: GuardAnswer, sentAt: number, now: number, effects: GuardEffect[]): GuardState {
   const order = compareCert(answer.cert, state.record.cert);
-  if (answer.verdict === "wait") return remember(state, state.record.cert, answer.incarnation, effects);
+  if (answer.verdict === "wait") return remember(state, state.record.cert, answer.incarnation, effects, false);
   if (answer.verdict === "deny" || order === "conflict") {
     const cert = order === "newer" ? answer.cert : state.record.cert;
     return fence(remember(state, cert, answer.incarnation, effects), answer.reason, now, effects);
@@ -215,10 +220,19 @@ function obey(state: GuardState, answer: GuardAnswer, sentAt: number, now: numbe
 }
 
 /** Highest certificate and incarnation, on disk before anything is opened under them. */
-function remember(state: GuardState, cert: Cert | null, incarnation: number, effects: GuardEffect[]): GuardState {
+function remember(
+  state: GuardState,
+  cert: Cert | null,
+  incarnation: number,
+  effects: GuardEffect[],
+  knows = true,
+): GuardState {
   const { record } = state;
-  if (incarnation === record.incarnation && compareCert(cert, record.cert) === "same") return state;
-  const next = { ...record, cert, incarnation };
+  const known = record.known || knows;
+  if (incarnation === record.incarnation && known === record.known && compareCert(cert, record.cert) === "same") {
+    return state;
+  }
+  const next = { ...record, cert, incarnation, known };
   effects.push({ type: "persist", record: next });
   return { ...state, record: next };
 }

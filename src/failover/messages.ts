@@ -357,7 +357,7 @@ export interface GuardPoll {
 
 /**
  * Agent → guard.
- * - `open`: never granted, gate nothing
+ * - `open`: never granted, gate nothing; but remember the group, so that a boot of the node waits for an answer
  * - `hold`: hold for `remainingMs`, counted from the send of the poll
  * - `free`: hold until told otherwise
  * - `wait`: nothing to say yet; a copy runs out by itself

@@ -82,7 +82,10 @@ export class Node {
     this.machine.boots += 1;
     this.bootId = `${this.name}/${this.machine.boots}`;
     if (this.guarded) this.startGuard();
-    else this.guard.alive = false;
+    else {
+      this.guard.alive = false;
+      this.excuse();
+    }
     for (const g of this.world.groups) this.kubelet(g);
   }
 
@@ -119,7 +122,7 @@ export class Node {
       // The tmpfs with the gate and the guard's memory is gone; what a mutant opens at boot, it opens itself.
       this.states[g] = null;
       Object.assign(pod, { running: false, starting: false, stopping: false, silentCut: false, excusedUntil: -1 });
-      pod.gateOpen = !this.guarded || (this.records[g]?.cert ?? null) === null;
+      pod.gateOpen = !this.guarded || this.records[g]?.known !== true;
       pod.deadmanMs = Infinity;
     }
   }
@@ -154,16 +157,22 @@ export class Node {
     if (!machine.clock.frozen) return;
     machine.clock.thaw(world.t);
     world.note(this.name, "thawed");
-    // Excluded from promise 1: what runs on a node that stood still together with its guard, until its copy ends.
-    if (forMs > world.timing.epsilonMs) {
-      const until = world.t + (world.timing.leaseMs + world.timing.guardMs) / (1 - world.timing.rho);
-      for (const g of world.groups) this.pod(g).excusedUntil = until;
-    }
+    if (forMs > world.timing.epsilonMs) this.excuse();
     for (const process of machine.processes) process.resume();
     for (const g of world.groups) {
       this.kubelet(g);
       world.oracle.check(g);
     }
+  }
+
+  /**
+   * What no protocol can stop: a machine that stood still together with its guard, and the kubelet of an unguarded node
+   * that starts what is bound to it before any agent is up.
+   */
+  private excuse(): void {
+    const { timing, t } = this.world;
+    const until = t + (timing.electionMs + timing.leaseMs + timing.guardMs) / (1 - timing.rho);
+    for (const pod of this.pods) pod.excusedUntil = until;
   }
 
   private tick(): void {

@@ -26,7 +26,7 @@ export class Site {
   readonly unguardedAllowed: boolean[] = [];
   leaseHolder: AgentHost | null = null;
   private leaseRenewedAt = -Infinity;
-  private backups: SiteRecord[][] = [];
+  private backups: { records: SiteRecord[]; desired: boolean[] }[] = [];
   /** Where the answer to the poll that is being worked on goes. */
   answer: ((answer: GuardAnswer) => void) | null = null;
 
@@ -67,7 +67,7 @@ export class Site {
     world.every(world.timing.electionMs / 4, () => this.elect());
     this.data.begin();
     world.every(BACKUP_MS, () => {
-      if (this.apiUp) this.backups.push([...this.records]);
+      if (this.apiUp) this.backups.push({ records: [...this.records], desired: [...this.desired] });
     });
   }
 
@@ -132,10 +132,11 @@ export class Site {
     const found = this.backups[this.world.random.integer(Math.max(1, this.backups.length))];
     if (found === undefined) return;
     this.world.note(this.key, "API server restored from a backup");
-    this.records = [...found];
-    for (const g of this.world.groups) {
-      this.desired[g] = found[g]?.cert === null ? this.isSource(g) : found[g]?.cert?.holder === this.key;
-    }
+    // What ran here since is not known: the runner treats it as divergence.
+    this.records = found.records.map((record) =>
+      record.cert === null ? record : { ...record, divergence: { cert: record.cert, saved: false } },
+    );
+    this.desired = [...found.desired];
     // The agents notice the resourceVersion that went backwards and start anew.
     for (const agent of this.agents) agent.stopLeading("the API server went back in time");
     this.leaseHolder = null;
