@@ -188,6 +188,8 @@ export async function waitUntil(
     readonly limitMs: number;
     readonly processes?: readonly BedProcess[];
     readonly signal?: AbortSignal | undefined;
+    /** How long between two looks; more where a look costs something. @default 20 */
+    readonly everyMs?: number;
   },
 ): Promise<void> {
   const deadlineMs = Date.now() + options.limitMs;
@@ -207,6 +209,6 @@ export async function waitUntil(
     if (Date.now() > deadlineMs) {
       throw new LifeboatError("Timeout", `${what} took longer than ${options.limitMs} ms`, { op: "bed.start" });
     }
-    await sleep(pollEveryMs);
+    await sleep(options.everyMs ?? pollEveryMs);
   }
 }

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { LifeboatError } from "../../src/errors.ts";
 import { withFileLock } from "./filelock.ts";
 import { cacheHome } from "./home.ts";
+import { signalPid } from "./processes.ts";
 
 const modulesFolder = fileURLToPath(new URL("programs/", import.meta.url));
 
@@ -208,8 +209,9 @@ async function runGo(
     const child = spawn("go", argv, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
     const keep = (chunk: Buffer): void => void (output = (output + chunk.toString()).slice(-outputKeptChars));
+    // On an interrupt, go removes its temporary files and ends.
     const abort = (): void => {
-      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+      if (child.pid !== undefined) signalPid(-child.pid, "SIGINT");
     };
     signal?.addEventListener("abort", abort, { once: true });
     child.stdout.on("data", keep);

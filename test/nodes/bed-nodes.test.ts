@@ -70,8 +70,12 @@ test("both nodes are up, and a Service reaches its Pods from the site, from a Po
   await expect
     .poll(async () => fetchFromPod("east", "client", clusterIp, 80).catch(() => ""), { timeout: 20_000 })
     .toBe("web");
-  const fromHost = await fetch(`http://${bed.site("west").address}:30080/hostname`);
-  expect(await fromHost.text()).toBe("web");
+  const fromHost = async (): Promise<string> =>
+    fetch(`http://${bed.site("west").address}:30080/hostname`).then(
+      async (answer) => answer.text(),
+      () => "",
+    );
+  await expect.poll(fromHost, { timeout: 20_000 }).toBe("web");
   // From a Pod of one site to the other site, as the Pods of an application would.
   const west = bed.site("west").address;
   expect(await fetchFromPod("east", "client", west, 30080)).toBe("web");

@@ -1,0 +1,86 @@
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { run } from "../bed/command.ts";
+import { ensurePrograms } from "../bed/programs.ts";
+import { ensureTools, missingPackages } from "../bed/tools.ts";
+
+/** An empty cache of its own. */
+let cache = "";
+
+/** The environment with that cache, and with the user's own cache of compiled packages. */
+let env: NodeJS.ProcessEnv = {};
+
+beforeEach(async () => {
+  cache = await mkdtemp(join(tmpdir(), "lifeboat-programs-"));
+  const compiled = (await run(["go", "env", "GOCACHE"])).trim();
+  env = { ...process.env, XDG_CACHE_HOME: cache, GOCACHE: compiled, KUBEBUILDER_ASSETS: "" };
+});
+
+afterEach(async () => {
+  await rm(cache, { recursive: true, force: true });
+});
+
+test("a program is built once, though two ask for it at the same time", async () => {
+  const built: string[] = [];
+  const ask = async (): Promise<Map<string, string>> =>
+    ensurePrograms(["etcd"], {
+      env,
+      progress: (event) => void (event.state === "building" && event.elapsedMs < 900 && built.push(event.program)),
+    });
+  const [one, other] = await Promise.all([ask(), ask()]);
+  expect(one).toEqual(other);
+  const path = one.get("etcd") ?? "";
+  expect(await run([path, "--version"])).toContain("etcd Version: 3.6.14");
+  expect(await readdir(join(path, ".."))).toEqual(["etcd"]);
+  expect(built).toContain("etcd");
+
+  const startedAtMs = performance.now();
+  await ask();
+  expect(performance.now() - startedAtMs).toBeLessThan(500);
+});
+
+test("a build that is aborted leaves no half of a program", async () => {
+  const asked = ensurePrograms(["kwok"], { env, signal: AbortSignal.timeout(300) });
+  await expect(asked).rejects.toThrow();
+  const [folder] = await readdir(join(cache, "lifeboat", "programs"));
+  expect(await readdir(join(cache, "lifeboat", "programs", folder ?? ""))).toEqual([]);
+});
+
+test("KUBEBUILDER_ASSETS is honoured, and said to lack what it lacks", async () => {
+  const assets = join(cache, "assets");
+  await mkdir(assets);
+  await writeFile(join(assets, "kubectl"), "#!/bin/sh\n");
+  await chmod(join(assets, "kubectl"), 0o755);
+  const withAssets = { ...env, KUBEBUILDER_ASSETS: assets };
+  expect((await ensurePrograms(["kubectl"], { env: withAssets })).get("kubectl")).toBe(join(assets, "kubectl"));
+  await expect(ensurePrograms(["etcd"], { env: withAssets })).rejects.toMatchObject({
+    code: "ToolMissing",
+    message: expect.stringContaining(join(assets, "etcd")) as unknown,
+  });
+});
+
+test("without Go there is one error with the line that helps", async () => {
+  await expect(ensurePrograms(["etcd"], { env: { ...env, PATH: "/nonexistent" } })).rejects.toMatchObject({
+    code: "ToolMissing",
+    message: expect.stringContaining("go is not installed") as unknown,
+    hint: expect.stringContaining("go.dev/dl") as unknown,
+  });
+});
+
+test("a missing Debian package is one error with the line that installs it", async () => {
+  const path = process.env["PATH"];
+  process.env["PATH"] = "/nonexistent";
+  try {
+    const missing = await missingPackages({ isolation: "netns", realNodes: true });
+    expect(missing).toEqual(expect.arrayContaining(["containerd", "util-linux", "busybox-static"]));
+    const asked = ensureTools({ isolation: "netns", realNodes: true, install: false, report: () => undefined });
+    await expect(asked).rejects.toMatchObject({
+      code: "ToolMissing",
+      hint: `apt-get install -y --no-install-recommends ${missing.join(" ")}`,
+    });
+  } finally {
+    process.env["PATH"] = path;
+  }
+});
