@@ -29,7 +29,7 @@ const triesMaxCount = 4;
 const tryAgainMs = 1_500;
 const establishLimitMs = 20_000;
 /** However many objects wait for something that never answers, the demo goes on after this. */
-const applyLimitMs = 240_000;
+const applyLimitMs = 120_000;
 const writersCount = 8;
 
 /** Something about one object that a person should know. */
@@ -86,7 +86,7 @@ export interface Installed {
 }
 
 /**
- * Brings the objects to a cluster: namespaces and CRDs first, CRDs waited for, then the rest, several at once, tried
+ * Brings the objects to a cluster: namespaces and CRDs first, CRDs waited for, then the rest in their order, tried
  * again while something else is missing. What the API server refuses for good is listed, and never throws.
  */
 export async function install(
@@ -128,10 +128,7 @@ class Installer {
         (name) => placed.find((o) => o.kind === "Namespace" && o.metadata.name === name) ?? namespaceOf(name),
       ),
     );
-    const rest = placed.filter(({ kind }) => kind !== "CustomResourceDefinition" && kind !== "Namespace");
-    // Webhooks and quotas act on what comes after them: a person would bring them last, too.
-    await this.#all(rest.filter((object) => !isGate(object)));
-    await this.#all(rest.filter(isGate));
+    await this.#all(placed.filter(({ kind }) => kind !== "CustomResourceDefinition" && kind !== "Namespace"));
     return {
       objects: [...this.#taken.values()].map(({ object }) => object),
       refused: [...this.#refused].map(([object, reason]) => ({ object, reason })),
@@ -154,9 +151,11 @@ class Installer {
         await this.#discovery.refresh({ signal: this.#signal });
       }
       const again: KubeObject[] = [];
-      await spread(left, writersCount, async (object) => {
-        if (!(await this.#write(object))) again.push(object);
-      });
+      for (const run of runsOfKind(left)) {
+        await spread(run, writersCount, async (object) => {
+          if (!(await this.#write(object))) again.push(object);
+        });
+      }
       left = again;
     }
   }
@@ -224,6 +223,13 @@ function namespaceOf(name: string): KubeObject {
   return { apiVersion: "v1", kind: "Namespace", metadata: { name } };
 }
 
-function isGate({ kind }: KubeObject): boolean {
-  return kind.endsWith("WebhookConfiguration") || kind === "APIService" || kind === "ValidatingAdmissionPolicyBinding";
+/** Neighbours of one kind, which a cluster does not mind getting at once. */
+function runsOfKind(objects: readonly KubeObject[]): KubeObject[][] {
+  const runs: KubeObject[][] = [];
+  for (const object of objects) {
+    const last = runs.at(-1);
+    if (last?.[0]?.kind === object.kind) last.push(object);
+    else runs.push([object]);
+  }
+  return runs;
 }
