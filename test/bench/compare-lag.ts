@@ -1,7 +1,8 @@
 /** Lag of Lifeboat and of a bare loop, on the same pair of API servers, one after the other. */
+import { linkedAbort } from "../../src/abort.ts";
 import type { BedOptions } from "../bed/options.ts";
 import type { Bed } from "../bed/running.ts";
-import { lagScrape, lagSince } from "../pair/figures.ts";
+import { sampleLag } from "../pair/figures.ts";
 import { preparePair } from "../pair/pair.ts";
 import type { Pair } from "../pair/pair.ts";
 import { withBareLoop } from "./bare/process.ts";
@@ -111,11 +112,13 @@ async function ourHalf(
   await pair.applyGroup("east", "bench", plainGroup(ourNamespaces), signal);
   await pair.waitSynced("east", "bench", { limitMs: syncLimitMs, signal });
   const pids = { east: await pidOf(pair.bed, "east/agent"), west: await pidOf(pair.bed, "west/agent") };
-  const before = await lagScrape(pair);
+  const sampling = linkedAbort(signal);
+  const sampled = sampleLag(pair, { site: "east", group: "bench", signal: sampling.signal });
   const rssBefore = { east: await rssMiB(pids.east), west: await rssMiB(pids.west) };
   const ours = await measureLag({ ...measure, places: ourMaps });
   const rssAfter = { east: await rssMiB(pids.east), west: await rssMiB(pids.west) };
-  const { journalMs } = lagSince(await lagScrape(pair), before);
+  sampling.abort(new Error("sampled"));
+  const { journalMs } = await sampled;
   return {
     ours: sideOf(ours, load.perSecond),
     journalP50Ms: journalMs.p50 ?? Number.NaN,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { LinkedAbort } from "../../src/abort.ts";
 import type { ObjectKey } from "../../src/objects/key.ts";
 import type { Bed } from "../bed/running.ts";
-import type { LagFigures, LagScrape } from "../pair/figures.ts";
+import type { LagFigures, LagReport } from "../pair/figures.ts";
 import type { Pair } from "../pair/pair.ts";
 import type { LedgerWriter, Target } from "./ledger.ts";
 import type { Installed, Reported } from "./manifests.ts";
@@ -67,7 +67,7 @@ export class Stage {
   killedAtMs = 0;
   loss = { lost: 0, rpoMs: 0 };
   bothActiveMs: number | null = null;
-  lag: LagScrape = { journalMs: { p50: null, p99: null }, applyMs: { p50: null, p99: null } };
+  lag: LagReport = { journalMs: { p50: null, p99: null }, applyMs: { p50: null, p99: null } };
   startedBed: Bed | undefined;
   startedPair: Pair | undefined;
   installedApp: Installed | undefined;

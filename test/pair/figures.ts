@@ -1,9 +1,11 @@
 /** Lag as the source's agent measures it with its canary, on its own clock. */
+import { setTimeout as delay } from "node:timers/promises";
+import type { GroupStatus } from "../../src/config/group.ts";
+import { percentile } from "../bench/statistics.ts";
 import type { Pair } from "./pair.ts";
-import type { Metrics } from "./metrics.ts";
 
-/** Histogram of the agents, in seconds, labelled with the kind of lag. */
-const lagName = "lifeboat_lag_seconds";
+/** A canary goes once a second, and status is written at most twice a second. */
+const sampleEveryMs = 500;
 
 /** Milliseconds; `null` when nothing was measured. */
 export interface LagFigures {
@@ -11,35 +13,47 @@ export interface LagFigures {
   readonly p99: number | null;
 }
 
-export interface LagScrape {
+export interface LagReport {
   readonly journalMs: LagFigures;
   readonly applyMs: LagFigures;
 }
 
-export async function lagScrape(pair: Pair, site = "east"): Promise<Metrics> {
-  return pair.metrics(site);
-}
+export type Lag = NonNullable<GroupStatus["lag"]>;
 
-/** Lag between two scrapes of the source's agent. */
-export function lagSince(now: Metrics, before: Metrics): LagScrape {
-  const figures = (kind: string): LagFigures => {
-    const at = (q: number): number | null => {
-      const value = now.quantile(lagName, q, { match: { kind }, since: before });
-      return value === undefined ? null : Number((value * 1000).toFixed(1));
-    };
-    return { p50: at(0.5), p99: at(0.99) };
-  };
-  return { journalMs: figures("journal"), applyMs: figures("apply") };
-}
-
-/** The latest lag for people, from the group's status at the source. */
-export async function lagNow(
+/**
+ * Collects each lag that the source's status shows until `signal` aborts. The histograms of /metrics hold the same
+ * measurements, but buckets wide enough for alerts say little about milliseconds.
+ */
+export async function sampleLag(
   pair: Pair,
-  group: string,
-  signal: AbortSignal,
-  site = "east",
-): Promise<{ readonly journal: string; readonly apply: string }> {
-  const { lag } = await pair.status(site, group, signal);
-  const text = (ms: number | undefined): string => (ms === undefined ? "never synced" : `${Math.round(ms)} ms`);
-  return { journal: text(lag?.journalMs), apply: text(lag?.applyMs) };
+  {
+    site,
+    group,
+    onSample,
+    signal,
+  }: {
+    readonly site: string;
+    readonly group: string;
+    readonly onSample?: (lag: Lag) => void;
+    readonly signal: AbortSignal;
+  },
+): Promise<LagReport> {
+  const journal: number[] = [];
+  const apply: number[] = [];
+  while (!signal.aborted) {
+    const lag = await pair.status(site, group, signal).then(
+      (status) => status.lag,
+      () => undefined,
+    );
+    if (lag?.journalMs !== undefined) journal.push(lag.journalMs);
+    if (lag?.applyMs !== undefined) apply.push(lag.applyMs);
+    if (lag !== undefined) onSample?.(lag);
+    await delay(sampleEveryMs, undefined, { signal }).catch(() => undefined);
+  }
+  return { journalMs: figuresOf(journal), applyMs: figuresOf(apply) };
+}
+
+function figuresOf(samples: readonly number[]): LagFigures {
+  if (samples.length === 0) return { p50: null, p99: null };
+  return { p50: percentile(samples, 0.5), p99: percentile(samples, 0.99) };
 }
