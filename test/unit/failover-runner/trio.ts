@@ -1,8 +1,6 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { systemClock } from "../../../src/clock.ts";
 import type { Policy } from "../../../src/failover/agent-state.ts";
 import { claimIncarnation } from "../../../src/failover/runner/records.ts";
@@ -25,7 +23,9 @@ import {
   type TestPair,
 } from "../rpc/pair.ts";
 import { startProxy, type Proxy } from "../rpc/proxy.ts";
+import type { WitnessEnvironment, WitnessOptions } from "../../../src/witness/witness.ts";
 import { TestSite } from "./site.ts";
+import { startWitnessHere, startWitnessProcess, type StartedWitness } from "./witness-process.ts";
 
 /**
  * Two sites and a witness with real processes' parts: gRPC with mTLS on loopback, state files on disk, the shipped
@@ -59,7 +59,7 @@ export class Trio implements AsyncDisposable {
   readonly sites: Record<SiteName, TestSite>;
   readonly agents: Partial<Record<SiteName, Agent>> = {};
   readonly #witnessProcess: boolean;
-  #witness: { stop(): Promise<void>; kill(): Promise<void> } | undefined;
+  #witness: StartedWitness | undefined;
 
   private constructor(folder: string, pair: TestPair, paths: Trio["paths"], options: TrioOptions) {
     this.folder = folder;
@@ -95,14 +95,22 @@ export class Trio implements AsyncDisposable {
     return new Trio(folder, await createPair(), { eastToWitness, westToWitness, eastToWest, westToEast }, options);
   }
 
-  async startWitness(options: { identity?: PeerIdentity } = {}): Promise<void> {
-    const tls = await this.writeCertificate("witness", options.identity ?? witness);
-    const config = { pair: pairName, listen: "127.0.0.1:0", tls, dataDir: join(this.folder, "witness") };
-    const { startWitnessHere, startWitnessProcess } = await import("./witness-process.ts");
-    const started = await (this.#witnessProcess ? startWitnessProcess(config) : startWitnessHere(config, log));
+  async startWitness(
+    options: { identity?: PeerIdentity; environment?: Partial<WitnessEnvironment> } = {},
+  ): Promise<StartedWitness> {
+    const config = await this.witnessConfig(options.identity);
+    const started = await (this.#witnessProcess
+      ? startWitnessProcess(config)
+      : startWitnessHere(config, log, options.environment));
     this.#witness = started;
     this.paths.eastToWitness.target = started.port;
     this.paths.westToWitness.target = started.port;
+    return started;
+  }
+
+  async witnessConfig(identity: PeerIdentity = witness): Promise<WitnessOptions> {
+    const tls = await this.writeCertificate("witness", identity);
+    return { pair: pairName, listen: "127.0.0.1:0", tls, dataDir: join(this.folder, "witness") };
   }
 
   async stopWitness(): Promise<void> {
@@ -277,11 +285,4 @@ export class Agent {
   async stop(): Promise<void> {
     await this.#stop();
   }
-}
-
-/** A process of this project with its runtime; ended with `kill`. */
-export function spawnHere(file: string, args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [fileURLToPath(new URL(file, import.meta.url)), ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
 }

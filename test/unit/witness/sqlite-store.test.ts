@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it } from "vitest";
 import { SqliteWitnessStore } from "../../../src/witness/sqlite-store.ts";
+import type { WitnessStore } from "../../../src/witness/store.ts";
 import { describeStore, groupRecord } from "./store-contract.ts";
 
 const options = { signal: new AbortController().signal };
@@ -32,7 +33,7 @@ describe("the witness's file", () => {
 
   it("that is full refuses a batch as a whole and says so, and keeps what it held", async () => {
     using place = folder();
-    const store = SqliteWitnessStore.open({ path: place.path, maxBytes: 64 * 1024 });
+    const store: WitnessStore = SqliteWitnessStore.open({ path: place.path, maxBytes: 64 * 1024 });
     await store.claim(null, term, options);
     await store.commit(term, [groupRecord("shop", 1)], options);
     const many = Array.from({ length: 500 }, (_, index) => groupRecord(`group-${index}`, index));
@@ -47,7 +48,7 @@ describe("the witness's file", () => {
 
   it("that is damaged is named, with what to do", async () => {
     using place = folder();
-    const store = SqliteWitnessStore.open({ path: place.path });
+    const store: WitnessStore = SqliteWitnessStore.open({ path: place.path });
     await store.claim(null, term, options);
     await store.commit(
       term,
@@ -90,13 +91,13 @@ describe("the witness's file", () => {
 
   it("with a malformed record is damaged, rather than read as a group that was never granted", async () => {
     using place = folder();
-    const store = SqliteWitnessStore.open({ path: place.path });
+    const store: WitnessStore = SqliteWitnessStore.open({ path: place.path });
     await store.claim(null, term, options);
     await store.close();
     const other = new DatabaseSync(place.path);
     other.exec("INSERT INTO groups VALUES ('shop', '{}')");
     other.close();
-    const again = SqliteWitnessStore.open({ path: place.path });
+    const again: WitnessStore = SqliteWitnessStore.open({ path: place.path });
     await expect(again.readGroups(options)).rejects.toMatchObject({ code: "WitnessStoreCorrupt" });
     await again.close();
   });
