@@ -40,6 +40,8 @@ export interface Facts {
   readonly storedVersions?: ReadonlyMap<ObjectKey, readonly string[]>;
   /** Present subjects of ClusterRoleBindings at the target: those of others are kept. */
   readonly subjects?: ReadonlyMap<ObjectKey, readonly Record<string, unknown>[]>;
+  /** Sizes (`spec.resources.requests.storage`) of PersistentVolumeClaims at the target. */
+  readonly claimSizes?: ReadonlyMap<ObjectKey, string>;
   /** Groups other than this one that need a shared cluster-scoped object at the target. */
   readonly sharedWith?: ReadonlyMap<ObjectKey, readonly string[]>;
   /** Kinds (`group/Kind`) of custom resources whose objects own pods at the source. */

@@ -1,6 +1,7 @@
+import { keyOf } from "../../objects/key.ts";
 import type { KubeObject } from "../../objects/object.ts";
-import { isJson, jsonAt } from "../pointer.ts";
-import { dropAnnotations, siteHasItsOwn, specOf, type KindRule } from "./rule.ts";
+import { isJson, jsonAt, textAt } from "../pointer.ts";
+import { dropAnnotations, siteHasItsOwn, specOf, type KindRule, type Scope } from "./rule.ts";
 
 /** Claims, volumes and classes. */
 
@@ -19,6 +20,7 @@ export const claim: KindRule = {
     dropAnnotations(object, bindingAnnotations);
     const spec = specOf(object);
     delete spec["volumeName"];
+    neverShrink(object, scope);
     if (isJson(spec["dataSource"]) || isJson(spec["dataSourceRef"])) {
       delete spec["dataSource"];
       delete spec["dataSourceRef"];
@@ -27,6 +29,35 @@ export const claim: KindRule = {
     return undefined;
   },
 };
+
+/** A claim grows with its source; what has grown further at the site cannot become smaller again. */
+function neverShrink(object: KubeObject, scope: Scope): void {
+  const requests = jsonAt(specOf(object), "resources", "requests");
+  const present = scope.facts.claimSizes?.get(keyOf(object));
+  if (requests === undefined || present === undefined) return;
+  if (bytesOf(present) > bytesOf(textAt(requests, "storage"))) requests["storage"] = present;
+}
+
+const unitBytes: Readonly<Record<string, number>> = {
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  E: 1e18,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+  Pi: 2 ** 50,
+  Ei: 2 ** 60,
+};
+
+/** Bytes of a Kubernetes quantity such as `10Gi`; 0 for anything else. */
+function bytesOf(quantity: string): number {
+  const [, amount, unit = ""] = /^(\d+(?:\.\d+)?(?:[eE]\d+)?)([A-Za-z]*)$/.exec(quantity) ?? [];
+  return Number(amount ?? 0) * (unitBytes[unit] ?? 1);
+}
 
 export const volume: KindRule = {
   prepare(object, scope) {

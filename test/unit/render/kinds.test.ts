@@ -220,6 +220,16 @@ describe("volumes", () => {
     expect(result.findings.map((finding) => finding.code)).toEqual(["DataSourceDropped"]);
   });
 
+  it("claims grow with the source and never shrink", () => {
+    const sized = (storage: string) =>
+      object("v1", "PersistentVolumeClaim", "data", { spec: { resources: { requests: { storage } } } });
+    const facts = { claimSizes: new Map([["/PersistentVolumeClaim/shop/data", "2Gi"]]) };
+    expect(plain(sized("1Gi"), { facts })).toEqual(sized("2Gi"));
+    expect(plain(sized("1500M"), { facts })).toEqual(sized("2Gi"));
+    expect(plain(sized("3G"), { facts })).toEqual(sized("3G"));
+    expect(plain(sized("1Gi"))).toEqual(sized("1Gi"));
+  });
+
   it("provisioned volumes stay at home, others come with their claim and are never deleted on a standby", () => {
     const volume = clusterObject("v1", "PersistentVolume", "nfs", {
       spec: {
