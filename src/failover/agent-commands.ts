@@ -4,7 +4,7 @@ import type { Command } from "./agent-state.ts";
 import { holdsCert, isRunning, remembered } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 import { vetoed } from "./agent-acquire.ts";
-import { beginSwitchover, callOff, preflight } from "./agent-switch.ts";
+import { beginSwitchover, callOff, preflight, unsealRequest } from "./agent-switch.ts";
 
 export function commanded(d: Draft, command: Command): void {
   const { s } = d;
@@ -150,11 +150,12 @@ function abort(d: Draft, nonce: string): void {
     d.outcome(nonce, true, "Done", "the switchover is called off; the group goes on where it was");
     return;
   }
-  const reason =
-    phase.type === "Sealed"
-      ? "the group is sealed; the witness decides within the switchover's time limit"
-      : "there is no switchover to call off here";
-  d.outcome(nonce, false, "NothingToAbort", reason);
+  if (phase.type === "Sealed") {
+    unsealRequest(d, phase.opId);
+    d.outcome(nonce, true, "Asked", "the group is sealed; the witness is asked to call the switchover off");
+    return;
+  }
+  d.outcome(nonce, false, "NothingToAbort", "there is no switchover to call off here");
 }
 
 function pause(d: Draft, paused: boolean, nonce: string): void {

@@ -190,7 +190,9 @@ export function restPhase(s: AgentState, reason: string): Phase {
   const { cert, seal } = s.record;
   if (cert === null) return s.config.source ? { type: "Adopting" } : { type: "Standby" };
   if (cert.holder !== s.config.site) return { type: "Standby" };
-  if (seal !== null && sameCert(seal.cert, cert)) return { type: "Sealed", opId: seal.opId };
+  if (seal !== null && sameCert(seal.cert, cert)) {
+    return { type: "Sealed", opId: seal.opId, untilMs: s.bootedAtMs + s.policy.timing.switchTimeoutMs };
+  }
   return { type: "Fenced", reason };
 }
 

@@ -104,7 +104,8 @@ export type Phase =
       /** Taken, and being written. */
       readonly seal: Seal | null;
     }
-  | { readonly type: "Sealed"; readonly opId: string }
+  /** Source of a switchover, stopped for good under its epoch; asks the witness to call it off after `untilMs`. */
+  | { readonly type: "Sealed"; readonly opId: string; readonly untilMs: number }
   | { readonly type: "Blocked"; readonly reason: string; readonly action: string };
 
 /** What is known about a grantor (or, at a standby, about whoever answers). */

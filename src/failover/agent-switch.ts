@@ -181,7 +181,7 @@ export function sealRule(d: Draft): void {
 
 export function afterSeal(d: Draft, opId: string): void {
   d.stop("sealed for the switchover");
-  d.phase({ type: "Sealed", opId });
+  d.phase({ type: "Sealed", opId, untilMs: d.now + d.s.policy.timing.switchTimeoutMs });
   d.notice("Sealed", "stopped for good under this epoch; the target catches up");
   resendSwitch(d);
 }
@@ -207,7 +207,7 @@ export function incomingRule(d: Draft): void {
 export function verified(d: Draft, event: Extract<AgentEvent, { type: "verified" }>): void {
   const { s } = d;
   const seal = s.record.incoming;
-  if (seal === null || seal.opId !== event.opId || s.incoming === null || s.phase.type !== "Standby") return;
+  if (seal === null || seal.opId !== event.opId || s.incoming === null) return;
   const wrong = differences(seal, event);
   if (wrong.length > 0) {
     d.notice("SealMismatch", `not equal to the seal: ${wrong.join(", ")}`);
@@ -267,11 +267,19 @@ export function opHeard(d: Draft, op: "none" | "open" | "voided" | "committed"):
 export function switchTimeouts(d: Draft): void {
   const { phase, order } = d.s;
   if (phase.type === "Quiescing" && d.now >= phase.untilMs) callOff(d, phase, "it took too long");
+  if (phase.type === "Sealed" && d.now >= phase.untilMs && d.s.aborting === "") unsealRequest(d, phase.opId);
   if (order !== null && d.now >= order.untilMs) {
     const reason = d.s.lastRefusal?.reason ?? "no answer";
     d.outcome(order.nonce, false, "Timeout", `given up: ${reason}`);
     d.set({ order: null });
   }
+}
+
+/** After the seal only the witness can call it off: it may have committed already. */
+export function unsealRequest(d: Draft, opId: string): void {
+  if (d.s.record.voided.includes(opId)) return;
+  d.set({ aborting: opId });
+  d.notice("SwitchoverAborting", "the witness is asked to call the sealed switchover off");
 }
 
 /** Source: the target's person asked for it. */

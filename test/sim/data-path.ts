@@ -132,8 +132,7 @@ export class DataPath {
     const tries = (left: number): void => {
       const peer = world.peerOf(site.key);
       if (world.network.bothWays(site.key, peer.key) && peer.leader()?.process.running === true) {
-        const { hash } = peer.data;
-        if (hash.call(peer.data, g) === seal.objectsHash) this.take(g, peer.data.copy(g), seal.cert);
+        if (peer.data.hash(g) === seal.objectsHash) this.take(g, peer.data.copy(g), seal.cert);
         done(this.hash(g));
       } else if (left > 0) world.after(PULL_MS, () => tries(left - 1));
       else done(this.hash(g));

@@ -4,8 +4,9 @@ import type { Command } from "../../src/failover/agent-state.ts";
 import type { ProfileName } from "../../src/failover/timing.ts";
 import { ends } from "./network.ts";
 import type { End } from "./network.ts";
-import { siteKeys } from "./world.ts";
-import type { SiteKey, World } from "./world.ts";
+import { siteKeys } from "./options.ts";
+import type { SiteKey } from "./options.ts";
+import type { World } from "./world.ts";
 
 export type Fault =
   | { readonly kind: "cut"; readonly from: End; readonly to: End; readonly forMs: number }

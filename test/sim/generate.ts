@@ -2,8 +2,8 @@
 import { Random } from "./random.ts";
 import type { Entry, Fault } from "./faults.ts";
 import { ends } from "./network.ts";
-import { defaultOptions, nodesPerSite } from "./world.ts";
-import type { Mode, SiteKey, WorldOptions } from "./world.ts";
+import { defaultOptions, nodesPerSite } from "./options.ts";
+import type { Mode, SiteKey, WorldOptions } from "./options.ts";
 
 export interface Plan {
   readonly options: WorldOptions;

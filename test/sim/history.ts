@@ -4,7 +4,8 @@ import type { Entry } from "./faults.ts";
 import type { Plan } from "./generate.ts";
 import type { Violation } from "./oracle.ts";
 import type { Reducers } from "./reducers.ts";
-import { World, siteKeys } from "./world.ts";
+import { siteKeys } from "./options.ts";
+import { World } from "./world.ts";
 
 export interface Outcome {
   readonly violation: Violation | null;

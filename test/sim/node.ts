@@ -131,8 +131,17 @@ export class Node {
     if (!this.guarded || !this.guard.alive) return;
     this.guard.kill();
     this.world.after(forMs, () => {
-      if (this.machine.up && !this.guard.alive)
-        this.guard.machine.clock.frozen ? this.crashGuard(500) : this.startGuard();
+      if (!this.machine.up || this.guard.alive) return;
+      if (this.machine.clock.frozen) this.reviveGuardLater();
+      else this.startGuard();
+    });
+  }
+
+  private reviveGuardLater(): void {
+    this.world.after(500, () => {
+      if (!this.machine.up || this.guard.alive) return;
+      if (this.machine.clock.frozen) this.reviveGuardLater();
+      else this.startGuard();
     });
   }
 

@@ -4,8 +4,9 @@ import type { Cert } from "../../src/failover/epoch.ts";
 import type { Commit, Grant } from "../../src/failover/messages.ts";
 import type { WitnessGroup } from "../../src/failover/witness-state.ts";
 import type { Node } from "./node.ts";
-import { siteKeys } from "./world.ts";
-import type { SiteKey, World } from "./world.ts";
+import { siteKeys } from "./options.ts";
+import type { SiteKey } from "./options.ts";
+import type { World } from "./world.ts";
 
 export type Invariant = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8" | "L1" | "L2" | "L3" | "L4";
 

@@ -4,8 +4,9 @@ import type { FenceCap, GuardAnswer, GuardPoll } from "../../src/failover/messag
 import { AgentHost } from "./agent-host.ts";
 import { DataPath } from "./data-path.ts";
 import { Node } from "./node.ts";
-import { nodesPerSite } from "./world.ts";
-import type { SiteKey, World } from "./world.ts";
+import { nodesPerSite } from "./options.ts";
+import type { SiteKey } from "./options.ts";
+import type { World } from "./world.ts";
 
 const RECONCILE_MS = 250;
 const BACKUP_MS = 7000;

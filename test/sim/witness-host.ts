@@ -7,7 +7,8 @@ import type {
   WitnessTerm,
 } from "../../src/failover/witness-state.ts";
 import { Machine, Process } from "./machine.ts";
-import type { SiteKey, World } from "./world.ts";
+import type { SiteKey } from "./options.ts";
+import type { World } from "./world.ts";
 
 interface Store {
   term: WitnessTerm | null;

@@ -1,7 +1,9 @@
 /** One simulated pair with its witness: real time, randomness, the parties and the oracle that watches them. */
-import type { FenceCap } from "../../src/failover/messages.ts";
-import type { ProfileName, Timing } from "../../src/failover/timing.ts";
+
+import type { Timing } from "../../src/failover/timing.ts";
 import type { Policy } from "../../src/failover/agent-state.ts";
+import { siteKeys } from "./options.ts";
+import type { SiteKey, WorldOptions } from "./options.ts";
 import { Clock } from "./machine.ts";
 import { Network } from "./network.ts";
 import { Oracle } from "./oracle.ts";
@@ -11,42 +13,6 @@ import type { Reducers } from "./reducers.ts";
 import { Site } from "./site.ts";
 import { WitnessHost } from "./witness-host.ts";
 
-export const modes = ["uniform", "extremal", "frozen"] as const;
-/**
- * - uniform: clock rates, delays and stops drawn evenly
- * - extremal: only the fastest and slowest clocks, the longest stops, the latest wake-ups
- * - frozen: machines stand still, their clocks with them
- */
-export type Mode = (typeof modes)[number];
-
-export type SiteKey = "east" | "west";
-export const siteKeys = ["east", "west"] as const;
-
-export interface WorldOptions {
-  readonly seed: number;
-  readonly mode: Mode;
-  readonly profile: ProfileName;
-  readonly groups: number;
-  readonly fenceCap: FenceCap;
-  readonly unproven: boolean;
-  readonly automatic: boolean;
-  readonly cooldownMs: number;
-  readonly maxLagMs: number;
-}
-
-export const defaultOptions: WorldOptions = {
-  seed: 1,
-  mode: "uniform",
-  profile: "test",
-  groups: 1,
-  fenceCap: "guard",
-  unproven: false,
-  automatic: true,
-  cooldownMs: 0,
-  maxLagMs: 30_000,
-};
-
-export const nodesPerSite = 3;
 /** Start of every local clock is drawn below this, so that no two ever agree. */
 const CLOCK_START_MAX_MS = 1e6;
 

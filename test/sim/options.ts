@@ -1,0 +1,40 @@
+/** What a history is made of, before any fault. */
+import type { FenceCap } from "../../src/failover/messages.ts";
+import type { ProfileName } from "../../src/failover/timing.ts";
+
+export const modes = ["uniform", "extremal", "frozen"] as const;
+/**
+ * - uniform: clock rates, delays and stops drawn evenly
+ * - extremal: only the fastest and slowest clocks, the longest stops, the latest wake-ups
+ * - frozen: machines stand still, their clocks with them
+ */
+export type Mode = (typeof modes)[number];
+
+export type SiteKey = "east" | "west";
+export const siteKeys = ["east", "west"] as const;
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly mode: Mode;
+  readonly profile: ProfileName;
+  readonly groups: number;
+  readonly fenceCap: FenceCap;
+  readonly unproven: boolean;
+  readonly automatic: boolean;
+  readonly cooldownMs: number;
+  readonly maxLagMs: number;
+}
+
+export const defaultOptions: WorldOptions = {
+  seed: 1,
+  mode: "uniform",
+  profile: "test",
+  groups: 1,
+  fenceCap: "guard",
+  unproven: false,
+  automatic: true,
+  cooldownMs: 0,
+  maxLagMs: 30_000,
+};
+
+export const nodesPerSite = 3;
