@@ -280,32 +280,36 @@ function closeOver(candidates: readonly KubeObject[]): KubeObject[] {
 test("whatever users do and links suffer, the stream ends in what the selection says", async () => {
   let serial = 0;
   await fc.assert(
-    fc.asyncProperty(fc.nat(3), fc.array(operation, { minLength: 5, maxLength: 30 }), async (start, operations) => {
-      let spec = specs[start] ?? selecting({ namespaces: {} });
-      const name = `${run}-${++serial}`;
-      const follower = through.capture(name, spec);
-      try {
-        for (const operation of operations) {
-          await perform(operation, (chosen) => {
-            spec = chosen;
-            follower.capture.update(protectionGroup(name, chosen), chosen);
-          });
+    fc.asyncProperty(
+      fc.nat(3),
+      fc.array(operation, { minLength: 5, maxLength: 40, size: "max" }),
+      async (start, operations) => {
+        let spec = specs[start] ?? selecting({ namespaces: {} });
+        const name = `${run}-${++serial}`;
+        const follower = through.capture(name, spec);
+        try {
+          for (const operation of operations) {
+            await perform(operation, (chosen) => {
+              spec = chosen;
+              follower.capture.update(protectionGroup(name, chosen), chosen);
+            });
+          }
+          await eventually(async () => {
+            const wanted = await expected(spec);
+            const own = `lifeboat.dev/ProtectionGroup//${name}`;
+            const live = new Map(
+              [...follower.held.keys()]
+                .filter((key) => key !== own && !key.includes("lifeboat-canary"))
+                .map((key) => [key, follower.capture.current(key).hash]),
+            );
+            expect(Object.fromEntries(live)).toEqual(Object.fromEntries(wanted));
+          }, 30_000);
+          expect(follower.capture.digest.bytes()).toEqual(digestOf(follower.capture, follower.held.keys()));
+        } finally {
+          follower.stop();
         }
-        await eventually(async () => {
-          const wanted = await expected(spec);
-          const own = `lifeboat.dev/ProtectionGroup//${name}`;
-          const live = new Map(
-            [...follower.held.keys()]
-              .filter((key) => key !== own && !key.includes("lifeboat-canary"))
-              .map((key) => [key, follower.capture.current(key).hash]),
-          );
-          expect(Object.fromEntries(live)).toEqual(Object.fromEntries(wanted));
-        }, 30_000);
-        expect(follower.capture.digest.bytes()).toEqual(digestOf(follower.capture, follower.held.keys()));
-      } finally {
-        follower.stop();
-      }
-    }),
+      },
+    ),
     { numRuns: 12, endOnFailure: true },
   );
 });
