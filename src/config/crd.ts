@@ -82,7 +82,8 @@ export function groupSchema(): StructuralSchema {
   };
 }
 
-function structural(schema: z.ZodType): StructuralSchema {
+/** A schema as Kubernetes writes it down. */
+export function structural(schema: z.ZodType): StructuralSchema {
   // What people write, not what parsing returns: fields with a default are optional.
   return convert(z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as StructuralSchema);
 }

@@ -1,5 +1,5 @@
 import { stringify } from "yaml";
-import { groupReference } from "./crd-docs.ts";
+import { configurationReference, groupReference } from "./reference.ts";
 import { protectionGroupCrd } from "./crd.ts";
 
 /** Every file that is generated from the schemas, by path from the root of the repository. */
@@ -9,5 +9,6 @@ export function generatedFiles(): ReadonlyMap<string, string> {
   return new Map([
     ["charts/lifeboat/crds/protectiongroups.lifeboat.dev.yaml", header + crd],
     ["docs/crd.md", groupReference()],
+    ["docs/configuration.md", configurationReference()],
   ]);
 }

@@ -1,7 +1,28 @@
-import { groupSchema, type StructuralSchema } from "./crd.ts";
+import { agentConfigSchema, witnessConfigSchema } from "./agent.ts";
+import { groupSchema, structural, type StructuralSchema } from "./crd.ts";
 import { groupApi } from "./group.ts";
 
-/** The reference page of ProtectionGroup, made from its schema. */
+/** Reference pages, made from the schemas. */
+
+export function configurationReference(): string {
+  const pages = [
+    ["Agent", "lifeboat agent --config FILE", structural(agentConfigSchema)],
+    ["Witness", "lifeboat witness --config FILE", structural(witnessConfigSchema)],
+  ] as const;
+  const lines = [
+    "# Configuration files",
+    "",
+    "<!-- Generated from src/config/agent.ts by `node src/config/write-crd.ts`. Do not edit. -->",
+    "",
+    "YAML or JSON. Unknown fields are refused.",
+    "",
+  ];
+  for (const [title, command, schema] of pages) {
+    lines.push(`## ${title}`, "", `\`${command}\``, "", ...table(rowsOf(schema, "")), "");
+  }
+  return `${lines.join("\n").trimEnd()}\n`;
+}
+
 export function groupReference(): string {
   const { properties = {}, description = "" } = groupSchema();
   const lines = [
@@ -40,7 +61,7 @@ function table(rows: readonly Row[]): string[] {
 function rowsOf(schema: StructuralSchema, path: string): Row[] {
   const required = new Set(schema.required);
   return Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
-    const at = `${path}.${name}`;
+    const at = path === "" ? name : `${path}.${name}`;
     const element = field.items ?? field.additionalProperties;
     return [rowOf(field, at, required.has(name)), ...rowsOf(element ?? field, pathOf(field, at))];
   });
