@@ -1,0 +1,98 @@
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { parse, stringify } from "yaml";
+import type { KubeObject } from "../../src/objects/object.ts";
+import {
+  configMap,
+  eventually,
+  keysOf,
+  keysOfObjects,
+  makeNamespace,
+  selecting,
+  startSource,
+  Writer,
+  type Source,
+} from "./capture-harness.ts";
+import { kubeconfigs } from "./sites.ts";
+
+/** A user who may list and watch some things, and not others. */
+const user = `limited-${process.pid}`;
+const rbac = "rbac.authorization.k8s.io";
+let admin: Source;
+let writer: Writer;
+let limited: string;
+
+beforeAll(async () => {
+  admin = await startSource(kubeconfigs().east);
+  writer = new Writer(admin);
+  const config = parse(await readFile(kubeconfigs().east, "utf8")) as { users: { user: Record<string, unknown> }[] };
+  for (const entry of config.users) entry.user["as"] = user;
+  limited = join(await mkdtemp(join(tmpdir(), "lifeboat-")), "kubeconfig");
+  await writeFile(limited, stringify(config), { mode: 0o600 });
+});
+afterAll(async () => {
+  await admin.stop();
+});
+
+function role(kind: "ClusterRole" | "Role", name: string, resources: string[], namespace?: string): KubeObject[] {
+  const metadata = { name, ...(namespace === undefined ? {} : { namespace }) };
+  const verbs = ["get", "list", "watch"];
+  return [
+    { apiVersion: `${rbac}/v1`, kind, metadata, rules: [{ apiGroups: [""], resources, verbs }] },
+    {
+      apiVersion: `${rbac}/v1`,
+      kind: `${kind}Binding`,
+      metadata,
+      roleRef: { apiGroup: rbac, kind, name },
+      subjects: [{ apiGroup: rbac, kind: "User", name: user }],
+    },
+  ];
+}
+
+test("a kind that may not be read is reported, and the others go on", async () => {
+  const ns = `${user}-a`;
+  const space = await makeNamespace(writer, ns);
+  const config = configMap(ns, "readable");
+  const secret: KubeObject = { apiVersion: "v1", kind: "Secret", metadata: { name: "hidden", namespace: ns } };
+  const grants = role("ClusterRole", ns, ["namespaces", "configmaps"]);
+  await writer.apply(config, secret, ...grants);
+  const source = await startSource(limited);
+  try {
+    const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+    await follower.capture.whenSynced({ signal: source.signal });
+    await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, config)));
+    const secrets = source.pool.states().find((state) => state.kind === "Secret" && state.namespace === undefined);
+    expect(secrets?.phase).toBe("forbidden");
+    expect(secrets?.error?.code).toBe("KubeForbidden");
+    expect(follower.capture.isKnown(keysOfObjects(secret)[0] ?? "")).toBe(false);
+    expect(follower.capture.isKnown(keysOfObjects(configMap(ns, "absent"))[0] ?? "")).toBe(true);
+    await writer.apply(configMap(ns, "readable", { later: "yes" }));
+    await eventually(() =>
+      expect(follower.held.get(keysOfObjects(config)[0] ?? "")?.["data"]).toEqual({ later: "yes" }),
+    );
+  } finally {
+    await source.stop();
+    await writer.delete(...grants);
+  }
+});
+
+test("permission in the group's namespaces alone is enough for their objects", async () => {
+  const ns = `${user}-b`;
+  await makeNamespace(writer, ns);
+  const config = configMap(ns, "mine");
+  await writer.apply(config, ...role("Role", "reader", ["configmaps"], ns));
+  const source = await startSource(limited);
+  try {
+    const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+    await follower.capture.whenSynced({ signal: source.signal });
+    await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(config)));
+    await writer.apply(configMap(ns, "second"));
+    await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(config, configMap(ns, "second"))));
+    await writer.delete(config);
+    await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(configMap(ns, "second"))));
+  } finally {
+    await source.stop();
+  }
+});
