@@ -135,6 +135,9 @@ export async function openBed(name: string): Promise<Bed> {
   if (record === undefined)
     throw new LifeboatError("NotFound", `no bed named ${name} is up`, { hint: "npm run bed -- up" });
   const isolated = record.subnet !== null;
+  if (isolated && (await findProcesses(dir)).length === 0) {
+    throw new LifeboatError("NotFound", `bed ${name} has no process left`, { hint: "npm run bed -- down" });
+  }
   const wire = isolated ? await holderOf(dir, "wire") : undefined;
   const witness = placeAt({
     bedDir: dir,

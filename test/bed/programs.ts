@@ -5,8 +5,8 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { access, mkdir, readFile, readdir, rename, rm } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { access, mkdir, mkdtemp, readFile, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LifeboatError } from "../../src/errors.ts";
 import { withFileLock } from "./filelock.ts";
@@ -180,9 +180,16 @@ async function build(
 async function goBuild(tool: Tool, env: NodeJS.ProcessEnv, signal: AbortSignal | undefined): Promise<void> {
   const target = join(tool.binDir, tool.name);
   const unfinished = `${target}.${process.pid}.unfinished`;
+  // A go that is interrupted before it expects to be leaves its temporary folder.
+  const temporary = await mkdtemp(join(dirname(tool.binDir), ".building-"));
   const argv = ["build", ...tool.flags, "-o", unfinished, tool.importPath];
   try {
-    const { code, output } = await runGo(argv, tool.moduleDir, { ...env, CGO_ENABLED: "0" }, signal);
+    const { code, output } = await runGo(
+      argv,
+      tool.moduleDir,
+      { ...env, CGO_ENABLED: "0", GOTMPDIR: temporary },
+      signal,
+    );
     signal?.throwIfAborted();
     if (code !== 0) {
       throw new LifeboatError("ProgramFailed", `go build ${tool.importPath} failed:\n${output}`, {
@@ -192,6 +199,7 @@ async function goBuild(tool: Tool, env: NodeJS.ProcessEnv, signal: AbortSignal |
     await rename(unfinished, target);
   } finally {
     await rm(unfinished, { force: true });
+    await rm(temporary, { recursive: true, force: true });
   }
 }
 

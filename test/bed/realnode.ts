@@ -194,7 +194,12 @@ export async function startRuntime(
       () => true,
       () => false,
     );
-  await waitUntil(`containerd of ${name}`, answers, { limitMs: containerdLimitMs, processes: [containerd], signal });
+  await waitUntil(`containerd of ${name}`, answers, {
+    everyMs: 100,
+    limitMs: containerdLimitMs,
+    processes: [containerd],
+    signal,
+  });
   const specs = [agnhostSpec(plan.programs["agnhost"] ?? "agnhost"), await busyboxSpec()];
   for (const spec of specs) await importImage(place, await localImage(spec));
   return containerd;

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -143,5 +143,6 @@ test("a program that does not start is shown with its last words, and the bed is
     expect(await readRecord(join(home, "broken"))).toBeUndefined();
   } finally {
     delete process.env["LIFEBOAT_BED_HOME"];
+    await rm(home, { recursive: true, force: true });
   }
 });
