@@ -28,6 +28,7 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
       answer.verdict === "free" || answer.verdict === "open" ? poll.seq : Math.min(last?.freeSeq ?? -1, poll.seq),
   };
   d.set({ guards: { ...s.guards, [poll.node]: report } });
+  if (answer.verdict === "hold") d.set({ heldUntilMs: Math.max(s.heldUntilMs, d.now + answer.remainingMs) });
   d.emit({ type: "answerGuard", answer });
   return (
     last === undefined ||
@@ -69,6 +70,7 @@ function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   if (ungated && s.record.cert !== null) return "wait";
   if (s.record.cert === null) return neverGranted(d, poll);
   if (type !== "Active" && type !== "Quiescing") return "deny";
+  if (s.phase.type === "Quiescing" && s.phase.stage === "sealing") return "deny";
   if (isLeaseFree(s)) return "free";
   return leaseEndMs(s) > now ? "hold" : "deny";
 }
@@ -103,6 +105,16 @@ export function guardsHeldOn(d: Draft): boolean {
     if (sameCert(report.cert, s.record.cert)) return true;
   }
   return false;
+}
+
+/**
+ * No gate of this site is open any more: every guard is down, or the last copy of a lease that was handed out here (or
+ * by a former process) has run out.
+ */
+export function gatesClosed(s: AgentState, now: number): boolean {
+  if (s.fence.cap !== "guard") return true;
+  if (now >= Math.max(s.heldUntilMs, s.bootedAtMs + s.policy.timing.leaseMs)) return true;
+  return Object.values(s.guards).every((report) => report.mode === "fenced");
 }
 
 /** No guard can have held on: all that have pods were heard, and are down. */

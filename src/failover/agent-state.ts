@@ -219,6 +219,8 @@ export interface AgentState {
   /** Nothing recorded elsewhere may be lifted before every guard has been heard in lease mode (or fenced). */
   readonly keepVeto: boolean;
   readonly guards: Readonly<Record<string, GuardReport>>;
+  /** Latest end of a lease that a guard was told of. */
+  readonly heldUntilMs: number;
   /** Nodes with pods of the group, as the API server last said; null when it never did. */
   readonly nodesWithPods: readonly string[] | null;
   readonly fence: { readonly cap: FenceCap; readonly stopBoundMs: number };

@@ -4,6 +4,7 @@ import type { AgentEvent, Phase } from "./agent-state.ts";
 import type { CaughtUp, Commit, Seal, Sealed, SwitchAsk, SwitchPrepare, SwitchRefused } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
 import { accept } from "./agent-acquire.ts";
+import { gatesClosed } from "./agent-guards.ts";
 import { disarmClaim, heardWithin, holdsCert, isLeaseFree, remembered } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 
@@ -172,10 +173,13 @@ export function sealReady(d: Draft, event: Extract<AgentEvent, { type: "sealRead
   d.phase({ ...phase, seal });
 }
 
-/** Writes the seal until it is known to be durable. */
+/**
+ * Writes the seal until it is known to be durable; not before every gate is closed: a commit may follow at once, and a
+ * gate that is still open on a copy of the lease would let in whatever the API server starts.
+ */
 export function sealRule(d: Draft): void {
   const { phase } = d.s;
-  if (phase.type !== "Quiescing" || phase.seal === null || d.now >= phase.untilMs) return;
+  if (phase.type !== "Quiescing" || phase.seal === null || d.now >= phase.untilMs || !gatesClosed(d.s, d.now)) return;
   d.persist({ seal: phase.seal }, { type: "sealed", opId: phase.opId });
 }
 

@@ -89,6 +89,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     ask: null,
     keepVeto: true,
     guards: {},
+    heldUntilMs: 0,
     nodesWithPods: null,
     fence: { cap: "none", stopBoundMs: 0 },
     data: { readiness: "Syncing", lagMs: null, recoveryPoint: "", atMs: now },

@@ -110,7 +110,8 @@ export class Oracle {
     for (const key of siteKeys) {
       const site = world.sites[key];
       const name = `${key}/g${g}`;
-      if (site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
+      const recorded = site.records[g] !== undefined && site.records[g].disarm !== null;
+      if (recorded || site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
       const since = world.t - (this.covered.get(name) ?? 0);
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
       const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + timing.leaseMs;
