@@ -1,11 +1,11 @@
 import type { KubeResource } from "../kube/resource.ts";
-import { canonicalJson, parseJson } from "../objects/json.ts";
+import { parseJson } from "../objects/json.ts";
 import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
-import { render } from "../render/render.ts";
 import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
+import { renderLocal } from "./divergence.ts";
 import type { GroupSite } from "./site.ts";
 import { runWave } from "./waves.ts";
 
@@ -123,21 +123,10 @@ async function hold(
 ): Promise<Failure | undefined> {
   const object = parseJson(held.record.object) as KubeObject;
   if (!mayRun(object)) return undefined;
-  const { spec } = site.view;
   const resource = site.options.discovery.resource(object.apiVersion, object.kind);
   if (resource === undefined) return undefined;
-  const rendered = render(
-    { key: held.key, object, managers: parseJson(held.record.managers) as ManagedFieldsEntry[] },
-    {
-      spec: spec.standby === "PilotLight" ? { ...spec, standby: "Warm" } : spec,
-      group: site.journal.group,
-      site: site.options.site,
-      source: site.options.site,
-      role: "standby",
-      epoch: site.journal.epoch() ?? "",
-      facts: {},
-    },
-  );
+  const managers = parseJson(held.record.managers) as ManagedFieldsEntry[];
+  const rendered = renderLocal(site, { key: held.key, object, managers }, "standby");
   const { group, kind, namespace } = parseKey(held.key);
   try {
     if (rendered.withheld?.reason === "StandbyRole") {
@@ -219,46 +208,4 @@ async function keepDivergence(
     }
   }
   return uids;
-}
-
-/**
- * Compares what was kept with what the new active site has, once the journal has all of it: what is equal is
- * forgotten, the rest says how it differs. Returns the keys that differ.
- */
-export async function settleDivergence(site: GroupSite): Promise<ObjectKey[]> {
-  const { journal, view } = site;
-  const kept = journal.divergentKeys().filter(({ what }) => what === "unknown");
-  if (kept.length === 0) return [];
-  const theirs = new Map<ObjectKey, KubeObject>();
-  for (const [key, head] of journal.entries()) {
-    if (head.hash === "") continue;
-    const target = view.renderKey(key, "active")?.targets[0];
-    if (target !== undefined) theirs.set(target.key, target.object);
-  }
-  const differing: { key: ObjectKey; what: "changed" | "extra" }[] = [];
-  const equal: ObjectKey[] = [];
-  for (const { key } of kept) {
-    const mine = journal.divergent(key);
-    const their = theirs.get(key);
-    if (mine === undefined) continue;
-    if (their === undefined) differing.push({ key, what: "extra" });
-    else if (plain(parseJson(mine.object) as KubeObject) === plain(their)) equal.push(key);
-    else differing.push({ key, what: "changed" });
-  }
-  await journal.judgeDivergence(differing, equal);
-  return differing.map(({ key }) => key);
-}
-
-/** The object without what Lifeboat or an API server adds to it. */
-function plain(object: KubeObject): string {
-  const { labels = {}, annotations = {}, ownerReferences: _o, finalizers: _f, ...metadata } = object.metadata;
-  const own = ([name]: [string, string]): boolean => !name.startsWith("lifeboat.dev/");
-  return canonicalJson({
-    ...object,
-    metadata: {
-      ...metadata,
-      labels: Object.fromEntries(Object.entries(labels).filter(own)),
-      annotations: Object.fromEntries(Object.entries(annotations).filter(own)),
-    },
-  });
 }

@@ -1,10 +1,9 @@
 import { keyOf, type ObjectKey } from "../objects/key.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import type { Role } from "../render/types.ts";
-import { type Difference, differences } from "./compare.ts";
 import { foreignClaims } from "./foreign.ts";
 import { type GroupSite, isBookkeeping } from "./site.ts";
-import { isShared, renderFailure, type Target } from "./view.ts";
+import { isShared, lacking, renderFailure, type Target } from "./view.ts";
 
 /** What differs between what the journal says and what is at this site, read anew from the API server. */
 export interface ObjectDifference {
@@ -70,7 +69,7 @@ async function diffKind(
     if (wanted === undefined) continue;
     missing.delete(key);
     const { target, source } = wanted;
-    const fields = differences(target.object, live).map((difference: Difference) => difference.path);
+    const fields = lacking(target, live).map(({ path }) => path);
     if (fields.length > 0) found.push({ key, source, what: "differs", fields });
     const extra = foreignClaims(live, target.object, site.manager).flatMap((claim) => claim.extra);
     if (extra.length > 0 && !isShared(key)) found.push({ key, source, what: "extra", fields: extra });

@@ -2,7 +2,8 @@ import { onAbort } from "../abort.ts";
 import type { EntryHead } from "../journal/entries.ts";
 import type { ObjectKey } from "../objects/key.ts";
 import { Deletes } from "./deletes.ts";
-import { settleDivergence } from "./demotion.ts";
+
+import { settleDivergence } from "./divergence.ts";
 import type { Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
 import { KeyedQueue, type Outcome } from "./queue.ts";

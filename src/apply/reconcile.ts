@@ -4,13 +4,12 @@ import { hasReason } from "../kube/status.ts";
 import { groupOf, type KubeObject, marks } from "../objects/object.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { Role } from "../render/types.ts";
-import { differences } from "./compare.ts";
 import { classify, type Failure, needOf } from "./failures.ts";
 import { entriesOf, foreignEntries } from "./fields.ts";
 import { foreignClaims } from "./foreign.ts";
 import { reconcileShared, removeShared } from "./shared.ts";
 import { applied, failed, noteDropped, type ReconcileContext, type ReconcileDeps, type Verdict } from "./verdict.ts";
-import { isShared, type Target } from "./view.ts";
+import { isShared, lacking, type Target } from "./view.ts";
 
 /** Brings single objects of the standby's API server to what was rendered, whatever is there now. */
 
@@ -107,7 +106,7 @@ export class Reconciler {
     const own = entriesOf(live, manager);
     if (drift && context.exact !== true) {
       const worst = claims.find((claim) => claim.lost.length + claim.extra.length > 0);
-      if (worst === undefined && own.length > 0 && differences(target.object, live).length === 0) {
+      if (worst === undefined && own.length > 0 && lacking(target, live).length === 0) {
         copies.verified(target.key, target.hash);
         return applied;
       }

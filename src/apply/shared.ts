@@ -131,7 +131,7 @@ export async function removeShared(
     return applied;
   }
   const user = await otherUser(deps, live, signal);
-  if (user !== undefined) return failed({ reason: "Needed", message: user, slow: true });
+  if (user !== undefined) return failed({ reason: "Needed", message: user });
   const uid = live.metadata.uid ?? "";
   await deps.writer.remove(resource, { namespace, name }, { uid, propagation: "Background", signal });
   return failed({ reason: "Terminating", message: `${group}/${kind} ${name} is being deleted` });

@@ -11,7 +11,6 @@ import type { Role } from "../render/types.ts";
 import { waveOf } from "../render/waves.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Assignments } from "./assignments.ts";
-import { differences } from "./compare.ts";
 import { ContestTable } from "./contest.ts";
 import { CopyStore } from "./copies.ts";
 import { type Failure, needOf } from "./failures.ts";
@@ -20,7 +19,7 @@ import { Notes } from "./notes.ts";
 import { observeNodePorts, type ObserveDeps, observeShared } from "./observe.ts";
 import { Reconciler } from "./reconcile.ts";
 import type { Verdict } from "./verdict.ts";
-import { GroupView, isShared, type RenderedKey, renderFailure } from "./view.ts";
+import { GroupView, isShared, lacking, type RenderedKey, renderFailure } from "./view.ts";
 import { CopyWatches } from "./watches.ts";
 import { managerOf, Writer } from "./writer.ts";
 
@@ -301,7 +300,7 @@ export class GroupSite {
     try {
       const target = this.view.renderKey(source, this.#role)?.targets.find((item) => item.key === key);
       if (target === undefined || object.metadata.deletionTimestamp !== undefined) return false;
-      if (differences(target.object, object).length > 0) return false;
+      if (lacking(target, object).length > 0) return false;
       if (foreignClaims(object, target.object, this.manager).length > 0) return false;
       this.copies.verified(key, target.hash);
       return true;

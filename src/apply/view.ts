@@ -1,6 +1,7 @@
 import { type GroupSpec, peerOf } from "../config/group.ts";
 import { parseGroup } from "../config/parse-group.ts";
 import { LifeboatError, messageOf } from "../errors.ts";
+import { type Difference, differences } from "./compare.ts";
 import type { Journal, JournalEntry } from "../journal/journal.ts";
 import type { KubeKind } from "../kube/resource.ts";
 import { parseJson } from "../objects/json.ts";
@@ -220,6 +221,12 @@ const nothing: Rendered = { objects: [], findings: [], waitsFor: [] };
 
 function targetOf(object: KubeObject): Target {
   return { key: keyOf(object), object, hash: object.metadata.annotations?.[marks.hash] ?? "" };
+}
+
+/** What of a target is not in a live object, the epoch left out: it alone never causes a write. */
+export function lacking(target: Target, live: KubeObject): Difference[] {
+  const epoch = `metadata.annotations.${marks.epoch}`;
+  return differences(target.object, live).filter(({ path }) => path !== epoch);
 }
 
 /**

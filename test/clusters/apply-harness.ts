@@ -23,6 +23,9 @@ export interface ApplyBench {
   readonly east: Cluster;
   readonly west: Cluster;
   readonly group: string;
+  /** What the next batches carry. */
+  epoch: string;
+  ring: string;
   /** A namespace for this test alone; it exists at east. */
   readonly namespace: string;
   journal: Journal;
@@ -45,7 +48,7 @@ export interface ApplyBench {
 export interface Cluster {
   readonly client: KubeClient;
   readonly discovery: Discovery;
-  resource(object: { apiVersion: string; kind: string }): KubeResource;
+  readonly resource: (object: { apiVersion: string; kind: string }) => KubeResource;
   get<T = KubeObject>(object: KubeObject): Promise<(KubeObject & T) | undefined>;
 }
 
@@ -85,7 +88,10 @@ export async function applyBench(spec: Partial<GroupSpecInput> = {}): Promise<Ap
   const discovering = west.discovery.run({ signal: life.signal }).catch(() => undefined);
 
   const commit = async (records: ChangeRecord[]): Promise<void> =>
-    bench.journal.commit({ epoch: "10.1", position: { ring: "r1", seq }, records, complete: true }, { signal: never });
+    bench.journal.commit(
+      { epoch: bench.epoch, position: { ring: bench.ring, seq }, records, complete: true },
+      { signal: never },
+    );
   const open = (mode: Mode): void => {
     bench.journal = Journal.open({ path, group });
     bench.applier = new Applier({
@@ -105,6 +111,8 @@ export async function applyBench(spec: Partial<GroupSpecInput> = {}): Promise<Ap
     east,
     west,
     group,
+    epoch: "10.1",
+    ring: "r1",
     namespace,
     journal: undefined as unknown as Journal,
     applier: undefined as unknown as Applier,
@@ -168,6 +176,12 @@ export async function atEast(bench: ApplyBench, object: KubeObject, manager = "k
   const { client, resource } = bench.east;
   const options = { fieldManager: manager, dryRun: true, signal: never };
   return client.create(resource(object), object, options);
+}
+
+/** The same for an object that its owner makes by server-side apply. */
+export async function appliedAtEast(bench: ApplyBench, object: KubeObject, manager: string): Promise<KubeObject> {
+  const { client, resource } = bench.east;
+  return client.apply(resource(object), object, { fieldManager: manager, dryRun: true, signal: never });
 }
 
 export function ns(name: string, labels: Record<string, string> = {}): KubeObject {

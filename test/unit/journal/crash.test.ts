@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { Journal } from "../../../src/journal/journal.ts";
-import { batch, change, never, scratchFolder } from "./helpers.ts";
+import { batch, change, never, rejection, scratchFolder } from "./helpers.ts";
 
 const child = fileURLToPath(new URL("crash-child.ts", import.meta.url));
 
@@ -51,12 +51,11 @@ test.skipIf(process.getuid?.() !== 0)("a disk that is full refuses commits until
     writeFileSync(`${mount}/ballast`, Buffer.alloc(700_000));
     let seq = 1;
     let refused: unknown;
-    while (refused === undefined) {
-      const next = seq + 1;
-      await journal.commit(batch([change(next, `n${next}`, String(next).repeat(1000))]), { signal: never }).then(
-        () => (seq = next),
-        (error: unknown) => (refused = error),
-      );
+    for (;;) {
+      const record = change(seq + 1, `n${seq + 1}`, "x".repeat(3000));
+      refused = await rejection(journal.commit(batch([record]), { signal: never }));
+      if (refused !== undefined) break;
+      seq++;
     }
     expect(refused).toMatchObject({ code: "JournalFull", retryable: true });
     expect(journal.position()?.seq).toBe(seq);

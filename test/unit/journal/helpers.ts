@@ -37,3 +37,13 @@ export function batch(records: ChangeRecord[], rest: Partial<SinkBatch> = {}): S
   const seq = records.at(-1)?.seq ?? 0;
   return { epoch: "10.1", position: { ring: "r1", seq }, complete: false, records, ...rest };
 }
+
+/** What `work` rejects with, or `undefined`. */
+export async function rejection(work: Promise<unknown>): Promise<unknown> {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}

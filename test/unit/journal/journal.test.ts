@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { Journal } from "../../../src/journal/journal.ts";
 import { readKeyFile } from "../../../src/journal/codec.ts";
 import { StateFile } from "../../../src/journal/state.ts";
-import { batch, change, configMap, never, scratchFolder, tombstone } from "./helpers.ts";
+import { batch, change, configMap, never, rejection, scratchFolder, tombstone } from "./helpers.ts";
 
 const group = "shop";
 
@@ -120,12 +120,11 @@ test("a full journal refuses a batch whole, loses nothing, and goes on when ther
   const small = Journal.open({ path, group, maxBytes: 200_000 });
   let acknowledged = 0;
   let refused: unknown;
-  for (let seq = 1; refused === undefined; seq += 2) {
-    const records = [seq, seq + 1].map((n) => change(n, `n${n}`, String(n).repeat(900)));
-    await small.commit(batch(records), { signal: never }).then(
-      () => (acknowledged = seq + 1),
-      (error: unknown) => (refused = error),
-    );
+  for (;;) {
+    const records = [1, 2].map((n) => change(acknowledged + n, `n${acknowledged + n}`, "x".repeat(2700)));
+    refused = await rejection(small.commit(batch(records), { signal: never }));
+    if (refused !== undefined) break;
+    acknowledged += 2;
   }
   expect(refused).toMatchObject({ code: "JournalFull", retryable: true });
   expect([small.position()?.seq, small.size]).toEqual([acknowledged, acknowledged]);

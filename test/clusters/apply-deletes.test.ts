@@ -1,0 +1,61 @@
+import { expect, test } from "vitest";
+import { keyOf } from "../../src/objects/key.ts";
+import { applyBench, atEast, configMap, eventually, ns } from "./apply-harness.ts";
+
+const guard = { deletes: { guard: { percent: 30, minObjects: 3, window: "1m" } } };
+const names = ["a", "b", "c", "d", "e", "f"];
+
+test("more deletes at once than the guard allows pause, also over a restart, until a person confirms them", async () => {
+  await using bench = await applyBench(guard);
+  const { namespace, west } = bench;
+  const objects = await Promise.all(names.map((name) => atEast(bench, configMap(namespace, name, { name }))));
+  await bench.send(ns(namespace), ...objects);
+  await bench.settled();
+
+  await bench.sendDeletes(...objects.map(keyOf));
+  await bench.send(await atEast(bench, configMap(namespace, "new", { a: "1" })));
+  await eventually(async () => (await west.get(configMap(namespace, "new", {}))) !== undefined);
+  expect(bench.applier.status().deletesPaused).toMatchObject({ count: 6, of: 8, pending: 6 });
+  await bench.restart();
+  await eventually(() => bench.applier.status().phase === "following");
+  expect(bench.applier.status().deletesPaused).toMatchObject({ pending: 6 });
+  for (const object of objects) expect(await west.get(object)).toBeDefined();
+
+  expect(await bench.applier.confirmDeletes()).toBe(6);
+  await eventually(() => bench.journal.pendingDeletes === 0);
+  for (const object of objects) expect(await west.get(object)).toBeUndefined();
+  expect(bench.applier.status().deletesPaused).toBeUndefined();
+});
+
+test("a pause ends by itself when the objects come back at the source", async () => {
+  await using bench = await applyBench(guard);
+  const { namespace, west } = bench;
+  const objects = await Promise.all(names.map((name) => atEast(bench, configMap(namespace, name, { name }))));
+  await bench.send(ns(namespace), ...objects);
+  await bench.settled();
+  const [first] = objects;
+  if (first === undefined) throw new Error("no object");
+  const uid = (await west.get(first))?.metadata.uid;
+  await bench.sendDeletes(...objects.map(keyOf));
+  await eventually(() => bench.applier.status().deletesPaused !== undefined);
+  await bench.send(...objects);
+  await bench.settled();
+  expect(bench.applier.status().deletesPaused).toBeUndefined();
+  expect((await west.get(first))?.metadata.uid).toBe(uid);
+});
+
+test("a namespace goes after everything in it", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const objects = await Promise.all(names.map((name) => atEast(bench, configMap(namespace, name, { name }))));
+  await bench.send(ns(namespace), ...objects);
+  await bench.settled();
+  await bench.sendDeletes(keyOf(ns(namespace)));
+  await eventually(() => bench.applier.status().failing.some((entry) => entry.reason === "Needed"), 5_000);
+  expect((await west.get(ns(namespace)))?.metadata.deletionTimestamp).toBeUndefined();
+  await bench.sendDeletes(...objects.map(keyOf));
+  await eventually(async () => {
+    const left = await west.get(ns(namespace));
+    return left === undefined || left.metadata.deletionTimestamp !== undefined;
+  }, 45_000);
+});

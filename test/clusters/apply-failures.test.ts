@@ -1,0 +1,229 @@
+import { expect, test } from "vitest";
+import type { FailingKey } from "../../src/apply/notes.ts";
+import { keyOf } from "../../src/objects/key.ts";
+import { type KubeObject, marks } from "../../src/objects/object.ts";
+import {
+  type ApplyBench,
+  applyBench,
+  atEast,
+  configMap,
+  deployment,
+  eventually,
+  never,
+  ns,
+  type Workload,
+} from "./apply-harness.ts";
+
+/** The reason for which this object is reported as failing. */
+async function failure(bench: ApplyBench, object: KubeObject): Promise<FailingKey> {
+  return eventually<FailingKey>(() => {
+    const found = bench.applier.status().failing.find((entry) => entry.key === keyOf(object));
+    if (found === undefined) throw new Error(`${keyOf(object)} does not fail`);
+    return found;
+  }, 30_000);
+}
+
+async function createAtWest(bench: ApplyBench, object: KubeObject): Promise<void> {
+  const { client, resource } = bench.west;
+  await client.create(resource(object), object, { fieldManager: "kubectl", signal: never });
+}
+
+test("an object waits for its namespace, is reported meanwhile, and comes as soon as the namespace does", async () => {
+  await using bench = await applyBench();
+  const settings = await atEast(bench, configMap(bench.namespace, "settings", { a: "1" }));
+  await bench.send(settings);
+  expect(await failure(bench, settings)).toMatchObject({ reason: "NamespaceMissing" });
+  expect(bench.journal.applied()).toBe(bench.journal.position()?.seq);
+  const sent = Date.now();
+  await bench.send(ns(bench.namespace));
+  await eventually(async () => (await bench.west.get(settings)) !== undefined, 5_000);
+  expect(Date.now() - sent).toBeLessThan(1_500);
+  await bench.settled();
+  expect(bench.applier.status().failingCount).toBe(0);
+});
+
+test("a quota that is used up is named, and the object comes when there is room", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  await bench.send(ns(namespace));
+  await bench.settled();
+  const quota = {
+    apiVersion: "v1",
+    kind: "ResourceQuota",
+    metadata: { name: "small", namespace },
+    spec: { hard: { "count/secrets": "0" } },
+  };
+  await createAtWest(bench, quota);
+  const secret = {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: "s", namespace },
+    stringData: { password: "topsecret" },
+  };
+  await bench.send(await atEast(bench, secret));
+  const reported = await failure(bench, secret);
+  expect(reported).toMatchObject({
+    reason: "QuotaExceeded",
+    message: expect.stringContaining("exceeded quota: small"),
+  });
+  expect(JSON.stringify(bench.applier.status())).not.toContain("topsecret");
+  await west.client.delete(west.resource(quota), quota.metadata, { signal: never });
+  await eventually(async () => (await west.get(secret)) !== undefined, 45_000);
+});
+
+test("a webhook or policy that refuses on the standby is named", async () => {
+  await using bench = await applyBench();
+  const { namespace, group, west } = bench;
+  await bench.send(ns(namespace));
+  await bench.settled();
+  const policy = {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "ValidatingAdmissionPolicy",
+    metadata: { name: group },
+    spec: {
+      failurePolicy: "Fail",
+      matchConstraints: {
+        resourceRules: [
+          { apiGroups: [""], apiVersions: ["v1"], operations: ["CREATE", "UPDATE"], resources: ["configmaps"] },
+        ],
+      },
+      validations: [{ expression: "object.metadata.name != 'refused'", message: "no such name here" }],
+    },
+  };
+  const binding = {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "ValidatingAdmissionPolicyBinding",
+    metadata: { name: group },
+    spec: {
+      policyName: group,
+      validationActions: ["Deny"],
+      matchResources: { namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": namespace } } },
+    },
+  };
+  await createAtWest(bench, policy);
+  await createAtWest(bench, binding);
+  try {
+    const probe = configMap(namespace, "refused", {});
+    await eventually(async () => {
+      const options = { fieldManager: "test", dryRun: true, signal: never };
+      await expect(west.client.create(west.resource(probe), probe, options)).rejects.toThrow(/no such name/);
+      return true;
+    });
+    const refused = await atEast(bench, probe);
+    await bench.send(refused, await atEast(bench, configMap(namespace, "fine", { a: "1" })));
+    expect(await failure(bench, refused)).toMatchObject({ reason: "WebhookRefused" });
+    expect(await west.get(configMap(namespace, "fine", {}))).toBeDefined();
+  } finally {
+    for (const object of [binding, policy]) {
+      await west.client.delete(west.resource(object), object.metadata, { signal: never });
+    }
+  }
+});
+
+test("a changed immutable field recreates a copy on the standby, but never a claim", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const before = await atEast(bench, deployment(namespace, "web", { app: "one" }));
+  await bench.send(ns(namespace), before);
+  await bench.settled();
+  const uid = (await west.get(before))?.metadata.uid;
+  await bench.send(await atEast(bench, deployment(namespace, "web", { app: "two" })));
+  await bench.settled();
+  const copy = await west.get<{ spec: { selector: unknown } }>(before);
+  expect(copy?.spec.selector).toEqual({ matchLabels: { app: "two" } });
+  expect(copy?.metadata.uid).not.toBe(uid);
+
+  const claim = (mode: string): KubeObject => ({
+    apiVersion: "v1",
+    kind: "PersistentVolumeClaim",
+    metadata: { name: "data", namespace },
+    spec: { accessModes: [mode], resources: { requests: { storage: "1Gi" } } },
+  });
+  await bench.send(await atEast(bench, claim("ReadWriteOnce")));
+  await bench.settled();
+  const claimUid = (await west.get(claim("")))?.metadata.uid;
+  await bench.send(await atEast(bench, claim("ReadWriteMany")));
+  expect(await failure(bench, claim(""))).toMatchObject({ reason: "Immutable" });
+  expect((await west.get(claim("")))?.metadata.uid).toBe(claimUid);
+});
+
+test("fields that the standby cannot hold are named, and the rest of the object is there and stays current", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const env = [
+    { name: "A", value: "1" },
+    { name: "A", value: "2" },
+  ];
+  const odd = await atEast(bench, deployment(namespace, "odd", { env }));
+  (odd["spec"] as Record<string, unknown>)["fieldOfTheFuture"] = { a: 1 };
+  await bench.send(ns(namespace), odd);
+  await bench.settled();
+  expect(bench.applier.status().fieldsDropped).toEqual([{ key: keyOf(odd), fields: ["spec.fieldOfTheFuture"] }]);
+
+  const changed = structuredClone(odd) as KubeObject & Workload;
+  for (const container of changed.spec.template.spec.containers) container.image = "any/image:2";
+  await bench.send(changed);
+  await bench.settled();
+  const container = (await west.get<Workload>(odd))?.spec.template.spec.containers[0];
+  expect(container).toMatchObject({ image: "any/image:2", env });
+  expect(bench.applier.status().fieldsDroppedCount).toBe(1);
+  await bench.send(await atEast(bench, deployment(namespace, "odd")));
+  await bench.settled();
+  expect(bench.applier.status().fieldsDroppedCount).toBe(0);
+});
+
+test("an object over the size limit fails by itself, 5,000 keys and a name with dots do not", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const keys = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`key-${i}`, "v"]));
+  const many = await atEast(bench, configMap(namespace, "many.keys.with.dots", keys));
+  const large = configMap(namespace, "large", { text: "x".repeat(1_040_000) });
+  await bench.send(ns(namespace), many, large);
+  await eventually(async () => (await west.get(many)) !== undefined);
+  await bench.sendDeletes(keyOf(large));
+  await bench.settled();
+});
+
+test("custom resources wait for their definition, which is established when it comes, and go before it goes", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const kind = `Thing${process.pid}${Date.now().toString(36)}`;
+  const group = "apply.test.lifeboat";
+  const plural = `${kind.toLowerCase()}s`;
+  const definition: KubeObject = {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: `${plural}.${group}` },
+    spec: {
+      group,
+      scope: "Namespaced",
+      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
+      versions: [
+        {
+          name: "v1",
+          served: true,
+          storage: true,
+          schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+        },
+      ],
+    },
+  };
+  const thing = (value: unknown): KubeObject => ({
+    apiVersion: `${group}/v1`,
+    kind,
+    metadata: { name: "one", namespace },
+    spec: { value },
+  });
+  await bench.send(ns(namespace), thing(1));
+  await eventually(() => bench.applier.status().failingCount === 1 || bench.applier.status().withheld["Refused"] === 1);
+  await bench.send(await atEast(bench, definition));
+  await eventually(async () => {
+    await west.discovery.refresh({ signal: never });
+    return (await west.get<{ spec: { value: number } }>(thing(1)))?.spec.value === 1;
+  });
+  expect((await west.get(definition))?.metadata.annotations?.[marks.groups]).toBe(bench.group);
+  await bench.settled();
+  await bench.sendDeletes(keyOf(definition), keyOf(thing(1)));
+  await eventually(async () => (await west.get(definition)) === undefined, 40_000);
+  await eventually(() => bench.journal.pendingDeletes === 0);
+});

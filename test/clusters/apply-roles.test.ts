@@ -1,0 +1,190 @@
+import { expect, test } from "vitest";
+import { normalise } from "../../src/capture/normalise.ts";
+import { keyOf } from "../../src/objects/key.ts";
+import { type KubeObject, marks } from "../../src/objects/object.ts";
+import {
+  type ApplyBench,
+  applyBench,
+  appliedAtEast,
+  atEast,
+  configMap,
+  deployment,
+  eventually,
+  never,
+  ns,
+  type Workload,
+} from "./apply-harness.ts";
+
+function cronJob(namespace: string): KubeObject {
+  const template = { spec: { restartPolicy: "Never", containers: [{ name: "c", image: "any/image:1" }] } };
+  return {
+    apiVersion: "batch/v1",
+    kind: "CronJob",
+    metadata: { name: "nightly", namespace },
+    spec: { schedule: "0 0 1 1 *", jobTemplate: { spec: { template } } },
+  };
+}
+
+function pod(namespace: string): KubeObject {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: "bare", namespace },
+    spec: { containers: [{ name: "c", image: "any/image:1" }] },
+  };
+}
+
+/** Managers of an object, status left out. */
+function managersOf(object: KubeObject | undefined): string[] {
+  const entries = object?.metadata.managedFields ?? [];
+  return entries
+    .filter((entry) => (entry.subresource ?? "") === "")
+    .map((entry) => `${entry.manager} ${entry.operation}`);
+}
+
+async function local(bench: ApplyBench, objects: readonly KubeObject[]) {
+  const found = await Promise.all(objects.map((object) => bench.west.get(object)));
+  return found.filter((live) => live !== undefined).map((live) => ({ key: keyOf(live), ...normalise(live) }));
+}
+
+test("a promotion starts what the source ran, and gives the fields back to who owned them there", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const wanted = deployment(namespace, "web", { replicas: 2, env: [{ name: "A", value: "1" }] });
+  const web = await appliedAtEast(bench, wanted, "argo");
+  const objects = [
+    web,
+    await atEast(bench, cronJob(namespace)),
+    await atEast(bench, configMap(namespace, "c", { a: "1" })),
+  ];
+  await bench.send(ns(namespace), ...objects, await atEast(bench, pod(namespace)));
+  await bench.settled();
+  expect(await west.get(pod(namespace))).toBeUndefined();
+  expect((await west.get<{ spec: { suspend: boolean } }>(cronJob(namespace)))?.spec.suspend).toBe(true);
+  // Somebody has tampered with the copy just now.
+  const body = { metadata: { labels: { left: "behind" } }, spec: { template: { spec: { hostNetwork: true } } } };
+  await west.client.patch(
+    west.resource(web),
+    web.metadata,
+    { type: "merge", body },
+    { fieldManager: "x", signal: never },
+  );
+
+  const report = await bench.applier.promote({ epoch: "11.0", signal: never });
+  expect(report).toMatchObject({ failed: [], notReady: [], ownersFailed: [], objects: 5 });
+  const running = await west.get<Workload>(web);
+  expect(running).toMatchObject({ spec: { replicas: 2 }, status: { readyReplicas: 2 } });
+  expect(running?.metadata.labels?.["left"]).toBeUndefined();
+  expect(running?.spec.template.spec).not.toHaveProperty("hostNetwork");
+  expect(managersOf(running)).toEqual(expect.arrayContaining(["argo Apply"]));
+  expect(managersOf(running).join()).not.toContain("lifeboat");
+  expect((await west.get<{ spec: { suspend: boolean } }>(cronJob(namespace)))?.spec.suspend).toBe(false);
+  expect(await west.get(pod(namespace))).toBeDefined();
+  expect(bench.applier.status().phase).toBe("active");
+  expect(await bench.applier.diff({ signal: never })).toEqual([]);
+
+  // The source's own manager goes on as if nothing had happened: no conflict, and what it leaves out goes.
+  const scaled = { ...deployment(namespace, "web", { replicas: 3 }) };
+  await west.client.apply(west.resource(web), scaled, { fieldManager: "argo", signal: never });
+  expect((await west.get<Workload>(web))?.spec.replicas).toBe(3);
+
+  // An older epoch is refused from now on.
+  await expect(bench.send(web)).rejects.toMatchObject({ code: "FailoverRefused" });
+});
+
+test("a promotion may be repeated by another process in the middle, and reports what it could not bring up", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const web = await atEast(bench, deployment(namespace, "web", { replicas: 1 }));
+  const taken = await atEast(bench, configMap(namespace, "taken", { a: "ours" }));
+  await bench.send(ns(namespace), web);
+  await bench.settled();
+  const theirs = configMap(namespace, "taken", { a: "theirs" });
+  await west.client.create(west.resource(theirs), theirs, { fieldManager: "kubectl", signal: never });
+  await bench.send(taken);
+  await eventually(() => bench.applier.status().conflictCount === 1);
+
+  const stop = new AbortController();
+  const first = bench.applier.promote({
+    epoch: "11.0",
+    signal: stop.signal,
+    onProgress: (event) => {
+      if (event.step === "applied" && event.wave >= 700) stop.abort(new Error("the process ends"));
+    },
+  });
+  await expect(first).rejects.toThrow("the process ends");
+  await bench.restart("active");
+  const report = await bench.applier.promote({ epoch: "11.0", signal: never });
+  expect(report.failed).toMatchObject([{ key: keyOf(taken), failure: { reason: "Exists" } }]);
+  expect((await west.get<Workload>(web))?.status?.readyReplicas).toBe(1);
+  expect((await west.get<{ data: unknown }>(theirs))?.data).toEqual({ a: "theirs" });
+});
+
+test("a site that ran the group stops it at once, keeps what diverged, and becomes the other's standby", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  await bench.restart("active");
+  const mine = [
+    ns(namespace),
+    deployment(namespace, "web", { replicas: 2, image: "any/image:old" }),
+    cronJob(namespace),
+    pod(namespace),
+    configMap(namespace, "same", { a: "1" }),
+    configMap(namespace, "extra", { only: "here" }),
+  ];
+  for (const object of mine)
+    await west.client.create(west.resource(object), object, { fieldManager: "kubectl", signal: never });
+  await eventually(async () => (await west.get<Workload>(deployment(namespace, "web")))?.status?.readyReplicas === 2);
+
+  const report = await bench.applier.demote({ epoch: "11.0", local: await local(bench, mine), signal: never });
+  expect(report.failed).toEqual([]);
+  bench.applier.follow();
+  const web = deployment(namespace, "web");
+  expect((await west.get<Workload>(web))?.spec.replicas).toBe(0);
+  expect((await west.get<{ spec: { suspend: boolean } }>(cronJob(namespace)))?.spec.suspend).toBe(true);
+  await eventually(async () => (await west.get(pod(namespace))) === undefined, 45_000);
+  await eventually(async () => ((await west.get<Workload>(web))?.status?.readyReplicas ?? 0) === 0);
+
+  const space = await bench.east.get(ns(namespace));
+  if (space === undefined) throw new Error("no namespace");
+  bench.epoch = "11.0";
+  bench.ring = "r2";
+  await bench.send(
+    space,
+    await atEast(bench, deployment(namespace, "web", { replicas: 4, image: "any/image:new" })),
+    await atEast(bench, configMap(namespace, "same", { a: "1" })),
+  );
+  await bench.settled();
+  const copy = await west.get<Workload>(web);
+  expect(copy?.spec).toMatchObject({ replicas: 0, template: { spec: { containers: [{ image: "any/image:new" }] } } });
+  expect(JSON.parse(copy?.metadata.annotations?.[marks.held] ?? "{}")).toEqual({ "/spec/replicas": 4 });
+  const diverged = await eventually(() => {
+    const keys = bench.journal.divergentKeys();
+    return keys.every(({ what }) => what !== "unknown") ? keys : undefined;
+  });
+  expect(diverged).toEqual([
+    { key: keyOf(configMap(namespace, "extra", {})), what: "extra" },
+    { key: keyOf(pod(namespace)), what: "extra" },
+    { key: keyOf(web), what: "changed" },
+    { key: keyOf(cronJob(namespace)), what: "extra" },
+  ]);
+  expect(bench.journal.divergent(keyOf(web))?.object).toContain("any/image:old");
+});
+
+test("a purge lists, then removes, what Lifeboat has put there and nothing else", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const objects = [
+    await atEast(bench, deployment(namespace, "web")),
+    await atEast(bench, configMap(namespace, "c", { a: "1" })),
+  ];
+  await bench.send(ns(namespace), ...objects);
+  await bench.settled();
+  const listed = await bench.applier.purge({ dryRun: true, signal: never });
+  const keys = [...objects.map(keyOf), keyOf(ns(namespace))];
+  expect(listed.keys).toEqual(keys);
+  expect(await west.get(configMap(namespace, "c", {}))).toBeDefined();
+  const report = await bench.applier.purge({ signal: never });
+  expect(report.keys).toEqual(keys);
+  for (const object of objects) expect(await west.get(object)).toBeUndefined();
+});
