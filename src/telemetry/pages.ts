@@ -1,0 +1,59 @@
+import type { Registry } from "prom-client";
+import { errorCodes } from "../errors.ts";
+import { metricTable, type MetricSpec } from "./metric-table.ts";
+
+/** `docs/errors.md` as text. */
+export function errorsPage(): string {
+  const rows = Object.entries(errorCodes).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+  return [
+    "# Error codes",
+    "",
+    "Every error that Lifeboat prints, logs or writes to a status carries one of these codes. Most come with a hint",
+    "that says what to do next. This page is generated from `src/errors.ts`.",
+    "",
+    "| code | meaning |",
+    "| --- | --- |",
+    ...rows,
+    "",
+  ].join("\n");
+}
+
+/** `docs/metrics.md` as text. `witness` is a registry with the witness's metrics. */
+export function metricsPage(witness: Registry): string {
+  const agentRows = Object.values<MetricSpec>(metricTable).map((metric) => row(metric));
+  const witnessRows = witness.getMetricsAsArray().map((metric) => row(asDefinition(metric)));
+  const head = ["| name | type | labels | meaning |", "| --- | --- | --- | --- |"];
+  return [
+    "# Metrics",
+    "",
+    "Every process answers on `/metrics` in the Prometheus text format. This page is generated from the code. Times are",
+    "in seconds; ages are computed at the scrape, so they grow while nothing is heard. No label names an object.",
+    "",
+    "## Agent",
+    "",
+    "Metrics of a group start at 0 when the group is first seen, and go when it is removed; ages are absent until there",
+    "is something to be old. The runtime's own metrics (`nodejs_*`, `process_*`) are there too.",
+    "",
+    ...head,
+    ...agentRows,
+    "",
+    "## Witness",
+    "",
+    ...head,
+    ...witnessRows,
+    "",
+  ].join("\n");
+}
+
+type NamedMetric = Pick<MetricSpec, "name" | "type" | "help"> & { readonly labels: readonly string[] };
+
+function row({ name, type, labels, help }: NamedMetric): string {
+  return `| \`${name}\` | ${type} | ${labels.map((label) => `\`${label}\``).join(", ")} | ${help} |`;
+}
+
+/** prom-client keeps the label names and the type of a metric, and does not tell TypeScript. */
+function asDefinition(metric: object): NamedMetric {
+  const { name, help, labelNames } = metric as { name: string; help: string; labelNames?: string[] };
+  const type = metric.constructor.name.toLowerCase() as MetricSpec["type"];
+  return { name, help, type, labels: labelNames ?? [] };
+}
