@@ -124,6 +124,12 @@ export class GroupCapture implements ChangeSource {
     this.#advanced();
   }
 
+  /** The ProtectionGroup was deleted: its tombstone is the last record that matters. */
+  end(): void {
+    this.#ring.remove(this.#groupKey);
+    this.#advanced();
+  }
+
   /**
    * Resolves when everything of the group that the API server holds at this moment is in the ring: the last word of
    * a site that has stopped to write. Kinds that cannot be read are left out.

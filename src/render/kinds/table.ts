@@ -6,6 +6,7 @@ import { configMap, namespace, priorityClass, resourceQuota, secret } from "./co
 import { customResource } from "./custom.ts";
 import { apiService, customResourceDefinition, webhooks } from "./extensions.ts";
 import { cronJob, job } from "./jobs.ts";
+import { protectionGroup } from "./lifeboat.ts";
 import { published } from "./networking.ts";
 import { pod } from "./pods.ts";
 import type { KindRule } from "./rule.ts";
@@ -57,6 +58,7 @@ const rules: ReadonlyMap<string, KindRule> = new Map<string, KindRule>([
   ["admissionregistration.k8s.io/MutatingWebhookConfiguration", webhooks],
   ["apiregistration.k8s.io/APIService", apiService],
   ["apiextensions.k8s.io/CustomResourceDefinition", customResourceDefinition],
+  ["lifeboat.dev/ProtectionGroup", protectionGroup],
 ]);
 
 const nothing: KindRule = {};

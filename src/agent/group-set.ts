@@ -1,0 +1,162 @@
+import { readdir, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { clearTimeout, setTimeout } from "node:timers";
+import { LifeboatError } from "../errors.ts";
+import { Reflector, type ReflectorHandler } from "../kube/reflector.ts";
+import { resources } from "../kube/resource.ts";
+import type { KubeObject } from "../objects/object.ts";
+import type { GroupsUpdate } from "../rpc/messages.ts";
+import { watchGroups } from "../rpc/replication.ts";
+import { safeError } from "../telemetry/log.ts";
+import { GroupRuntime, journalPath } from "./group-runtime.ts";
+import type { AgentParts } from "./parts.ts";
+import { RequestDesk } from "./request-desk.ts";
+import { StatusWriter } from "./status-writer.ts";
+
+/** After the peer has been asked in vain: the link itself waits for the connection. */
+const askAgainMs = 1000;
+/** A group's status is written at most this often, and at least {@link statusEveryMs} while its lag changes. */
+const statusDelayMs = 500;
+const statusEveryMs = 5000;
+
+interface Entry {
+  readonly runtime: GroupRuntime;
+  readonly status: StatusWriter;
+  readonly desk: RequestDesk;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * The groups that this site has to do with: those whose ProtectionGroup stands here, those that a peer serves, and
+ * those whose journal an earlier process left.
+ */
+export class GroupSet {
+  readonly #parts: AgentParts;
+  readonly #signal: AbortSignal;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(parts: AgentParts, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#signal = signal;
+  }
+
+  get runtimes(): GroupRuntime[] {
+    return [...this.#entries.values()].map((entry) => entry.runtime);
+  }
+
+  /** Opens the journals that are on disk; one that cannot be opened is reported and left alone. */
+  async openJournals(): Promise<void> {
+    const folder = dirname(journalPath(this.#parts.config.dataDir, "x"));
+    const files = await readdir(folder).catch(() => [] as string[]);
+    for (const file of files) if (file.endsWith(".db")) this.#ensure(file.slice(0, -".db".length));
+  }
+
+  /** Follows the ProtectionGroups of this site until the signal aborts. */
+  async followObjects({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { client, clock, random, log } = this.#parts;
+    const handler: ReflectorHandler = {
+      upsert: (object) => this.#observe(object),
+      removed: ({ name }) => this.#removed(name),
+      synced: () => undefined,
+    };
+    const resource = resources.protectionGroups;
+    await new Reflector({ client, resource, handler, clock, random, log }).run({ signal });
+  }
+
+  /** Follows what one peer serves, for ever. */
+  async followPeer(site: string, { signal }: { signal: AbortSignal }): Promise<void> {
+    const { dataLinks, clock, config, log } = this.#parts;
+    const link = dataLinks.get(site);
+    if (link === undefined) return;
+    for (;;) {
+      const connection = await link.ready({ signal });
+      try {
+        for await (const update of watchGroups(connection, config.site, { signal })) this.#offered(site, update);
+      } catch (error) {
+        signal.throwIfAborted();
+        log.info({ peer: site, error: safeError(error) }, "list of the peer's groups ended");
+      }
+      await clock.sleep(askAgainMs, { signal });
+    }
+  }
+
+  /** Writes every status again now and then: lags and ages change without an event. */
+  async refreshStatus({ signal }: { signal: AbortSignal }): Promise<void> {
+    for (;;) {
+      await this.#parts.clock.sleep(statusEveryMs, { signal });
+      for (const name of this.#entries.keys()) this.#changed(name);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(
+      [...this.#entries.values()].map(async ({ runtime, timer }) => {
+        clearTimeout(timer);
+        await runtime.close();
+      }),
+    );
+  }
+
+  #ensure(name: string): Entry | undefined {
+    const known = this.#entries.get(name);
+    if (known !== undefined) return known;
+    try {
+      const onChange = () => this.#changed(name);
+      const runtime = new GroupRuntime({ name, parts: this.#parts, signal: this.#signal, onChange });
+      const status = new StatusWriter(this.#parts, runtime);
+      const desk = new RequestDesk({ parts: this.#parts, runtime, status, signal: this.#signal });
+      const entry: Entry = { runtime, status, desk, timer: undefined };
+      this.#entries.set(name, entry);
+      return entry;
+    } catch (error) {
+      const hint = error instanceof LifeboatError ? error.hint : undefined;
+      this.#parts.log.error({ group: name, error: safeError(error), hint }, "cannot open the journal of a group");
+      return undefined;
+    }
+  }
+
+  #observe(object: KubeObject): void {
+    const entry = this.#ensure(object.metadata.name);
+    if (entry === undefined) return;
+    entry.runtime.observe(object);
+    entry.desk.observe(object);
+  }
+
+  #offered(site: string, update: GroupsUpdate): void {
+    for (const { name } of update.groups) {
+      const entry = this.#ensure(name);
+      entry?.runtime.announcedBy(site);
+      entry?.runtime.offered();
+    }
+  }
+
+  /**
+   * The object is gone. At the active site that ends the group: what runs goes on, unprotected. At the standby the
+   * mirror is written again with the next record; removing it by hand changes nothing.
+   */
+  #removed(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    void this.#end(name, entry).catch((error: unknown) => {
+      this.#parts.log.error({ group: name, error: safeError(error) }, "the group could not be ended in order");
+    });
+  }
+
+  async #end(name: string, entry: Entry): Promise<void> {
+    if (!(await entry.runtime.deleted())) return;
+    this.#entries.delete(name);
+    clearTimeout(entry.timer);
+    await entry.runtime.close();
+    await rm(journalPath(this.#parts.config.dataDir, name), { force: true });
+  }
+
+  #changed(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined || entry.timer !== undefined || this.#signal.aborted) return;
+    entry.timer = setTimeout(() => {
+      entry.timer = undefined;
+      entry.desk.settle();
+      void entry.status.write({ signal: this.#signal });
+    }, statusDelayMs);
+  }
+}

@@ -1,0 +1,22 @@
+import type { Journal } from "../journal/journal.ts";
+
+/**
+ * What the group's objects at this site are, kept durably in the group's journal:
+ * - `none`: nothing of the group is known to be here
+ * - `copy`: written by Lifeboat from the journal
+ * - `promoting`: copies that are being brought up; also after a crash in the middle of it
+ * - `own`: the site runs, or ran, the group; its objects are the truth and the journal is not
+ * - `held`: as `own`, but taken down: what ran is kept in the objects' `lifeboat.dev/held` annotations
+ */
+export type Origin = "none" | "copy" | "promoting" | "own" | "held";
+
+const recordName = "agent/origin";
+
+export function readOrigin(journal: Journal): Origin {
+  const stored = journal.getState(recordName);
+  return typeof stored === "string" ? (stored as Origin) : "none";
+}
+
+export async function writeOrigin(journal: Journal, origin: Origin): Promise<void> {
+  if (readOrigin(journal) !== origin) await journal.putState(recordName, origin);
+}

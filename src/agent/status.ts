@@ -1,0 +1,248 @@
+import type { Condition } from "../config/status.ts";
+import type { GroupStatus } from "../config/group.ts";
+import type { GroupRuntime } from "./group-runtime.ts";
+
+export type GroupView = ReturnType<GroupRuntime["view"]>;
+export type LastRequest = NonNullable<GroupStatus["lastRequest"]>;
+
+export interface StatusContext {
+  readonly site: string;
+  /** Milliseconds since 1970. */
+  readonly nowMs: number;
+  /** Conditions as last written: their times stay where nothing changed. */
+  readonly previous: readonly Condition[];
+  readonly request: LastRequest | undefined;
+}
+
+/** Entries of lists in a status; the counts beside them are whole. */
+const listedMaxCount = 20;
+/** A peer or witness that said nothing for this long is shown as not reachable. */
+const heardMaxMs = 10_000;
+
+/** What one site says of a group. Pure: the same view gives the same status. */
+export function buildStatus(view: GroupView, context: StatusContext): GroupStatus {
+  const { failover, applier, capture, object } = view;
+  const isActive = failover?.running !== undefined && failover.running !== "no";
+  const adopting = failover?.state === "Adopting" && view.serving;
+  const role = isActive || adopting ? "active" : view.origin === "copy" || view.pulling ? "standby" : "unknown";
+  const findings = [
+    ...applier.failing.map(({ key, reason, message }) => ({ code: reason, object: key, message })),
+    ...applier.conflicts.map(({ key, message }) => ({ code: "Conflict", object: key, message })),
+    ...applier.fieldsDropped.map(({ key, fields }) => ({
+      code: "FieldsDropped",
+      object: key,
+      message: fields.join(", "),
+    })),
+    ...applier.findings.map(({ code, key, message }) => ({ code, object: key, message })),
+  ].slice(0, listedMaxCount);
+  return withoutUndefined({
+    observedGeneration: object?.metadata.generation,
+    role,
+    active: failover?.holder ?? (adopting ? context.site : undefined),
+    epoch: failover?.epoch,
+    state: failover?.state ?? "Unknown",
+    reason: reasonOf(view),
+    lag: lagOf(view, role),
+    counts: {
+      objects: role === "active" ? capture?.objectCount : applier.objects,
+      ...(role === "active"
+        ? {}
+        : {
+            applied: Math.max(0, applier.objects - applier.pending),
+            pending: applier.pending,
+            withheld: Object.values(applier.withheld).reduce((sum, count) => sum + count, 0),
+            failed: applier.failingCount,
+          }),
+    },
+    conditions: conditionsOf(view, role, context),
+    pulledIn: capture === undefined ? undefined : capture.pulledIn.slice(0, listedMaxCount),
+    findings,
+    divergence:
+      view.divergent.length === 0
+        ? undefined
+        : { count: view.divergent.length, objects: view.divergent.slice(0, listedMaxCount).map(({ key }) => key) },
+    lastFailover: lastMove(view, context),
+    lastRequest: context.request,
+    peer: failover === undefined ? undefined : endOf(failover.peerGrantor, context.nowMs, failover.peer),
+    witness: failover === undefined ? undefined : endOf(failover.witness, context.nowMs),
+  }) as GroupStatus;
+}
+
+function reasonOf(view: GroupView): string | undefined {
+  const { failover, specError, streamError } = view;
+  if (specError !== undefined) return specError.message;
+  if (failover !== undefined && failover.reason !== "") return failover.reason;
+  if (streamError !== undefined)
+    return `${streamError.message}${streamError.hint === undefined ? "" : `; ${streamError.hint}`}`;
+  return failover?.lastRefusal?.reason;
+}
+
+function lagOf(view: GroupView, role: string): GroupStatus["lag"] {
+  if (role === "active") {
+    const lag = view.capture?.lag;
+    if (lag === undefined || !lag.everSynced) return { summary: "never" };
+    const { journalLagMs, applyLagMs, durableAgeMs } = lag;
+    const summary = durableAgeMs === undefined ? "never" : seconds(durableAgeMs);
+    return { ...rounded({ journalMs: journalLagMs, applyMs: applyLagMs, ageMs: durableAgeMs }), summary };
+  }
+  const { standbyAgeMs } = view;
+  if (standbyAgeMs === undefined) return { summary: view.journalSynced ? "unknown" : "never" };
+  return { ...rounded({ ageMs: standbyAgeMs }), summary: seconds(standbyAgeMs) };
+}
+
+function rounded(values: Readonly<Record<string, number | undefined>>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [[name, Math.round(value)]])),
+  );
+}
+
+function seconds(ms: number): string {
+  return ms < 10_000 ? `${(ms / 1000).toFixed(1)}s` : `${Math.round(ms / 1000)}s`;
+}
+
+function endOf(end: { connected: boolean; linkHeardAgoMs: number | null }, nowMs: number, site?: string) {
+  const heardMs = end.linkHeardAgoMs;
+  const lastSeen =
+    heardMs === null ? undefined : new Date(Math.floor((nowMs - heardMs) / 10_000) * 10_000).toISOString();
+  return withoutUndefined({ site, reachable: end.connected && (heardMs ?? Infinity) < heardMaxMs, lastSeen });
+}
+
+function lastMove(view: GroupView, { site }: StatusContext): GroupStatus["lastFailover"] {
+  const { lastStart, failover } = view;
+  const stored = view.group?.status.lastFailover;
+  if (lastStart === undefined || failover === undefined || !movedHere.has(lastStart.goal.kind)) return stored;
+  const { goal, atMs, tookMs, failed } = lastStart;
+  const at = (name: string) => failover.timeline.findLast((entry) => entry.event === name)?.monotonicMs;
+  const heard = at("lastPeerHeartbeat");
+  const granted = at("grantReceived") ?? at("commitReceived");
+  const ready = at("started");
+  return withoutUndefined({
+    at: new Date(atMs).toISOString(),
+    from: failover.peer,
+    to: site,
+    epoch: failover.epoch,
+    kind: goal.kind === "commit" ? "switchover" : "failover",
+    automatic: goal.kind === "takeover",
+    decisionMs: heard === undefined || granted === undefined ? undefined : Math.round(granted - heard),
+    rtoMs: heard === undefined || ready === undefined ? undefined : Math.round(ready - heard),
+    outcome: failed === 0 ? `started in ${seconds(tookMs)}` : `started in ${seconds(tookMs)}, ${failed} objects failed`,
+  });
+}
+
+const movedHere: ReadonlySet<string> = new Set(["takeover", "manual", "commit", "forced"]);
+
+interface Verdict {
+  readonly type: string;
+  readonly status: "True" | "False" | "Unknown";
+  readonly reason: string;
+  readonly message: string;
+}
+
+function conditionsOf(view: GroupView, role: string, { previous, nowMs }: StatusContext): Condition[] {
+  return verdictsOf(view, role).map((verdict) => {
+    const before = previous.find(({ type }) => type === verdict.type);
+    const lastTransitionTime =
+      before?.status === verdict.status ? before.lastTransitionTime : new Date(nowMs).toISOString();
+    return { ...verdict, lastTransitionTime };
+  });
+}
+
+function verdictsOf(view: GroupView, role: string): Verdict[] {
+  const { applier, failover, specError, specWarnings } = view;
+  const when = (type: string, holds: boolean, yes: [string, string], no: [string, string]): Verdict => {
+    const [reason, message] = holds ? yes : no;
+    return { type, status: holds ? "True" : "False", reason, message };
+  };
+  const synced = isSynced(view, role);
+  const { deletesPaused: paused } = applier;
+  return [
+    when(
+      "Accepted",
+      specError === undefined,
+      ["Valid", specWarnings.join("; ")],
+      ["Invalid", specError?.message ?? ""],
+    ),
+    when("Synced", synced, ["UpToDate", "everything was received"], ["NotSynced", notSynced(view, role)]),
+    when("Ready", isReady(view, role), ["Ready", ""], ["NotReady", notReady(view, role, synced)]),
+    when(
+      "Armed",
+      failover?.armed ?? false,
+      ["Armed", "the witness moves the group if the active site is lost"],
+      ["NotArmed", failover?.notArmed.join("; ") ?? "the group is not known to the protocol yet"],
+    ),
+    when(
+      "Degraded",
+      applier.failingCount > 0 || view.streamError !== undefined,
+      [
+        "Degraded",
+        applier.failingCount > 0
+          ? `${applier.failingCount} objects cannot be applied`
+          : (view.streamError?.message ?? ""),
+      ],
+      ["Healthy", ""],
+    ),
+    when(
+      "DeletesPaused",
+      paused !== undefined,
+      [
+        "TooMany",
+        paused === undefined
+          ? ""
+          : `${paused.count} of ${paused.of} objects vanished at once; ${paused.pending} deletes wait for \`lifeboat deletes confirm ${view.group?.name ?? ""}\``,
+      ],
+      ["None", ""],
+    ),
+    when(
+      "Conflicts",
+      applier.conflictCount > 0,
+      ["Exists", `${applier.conflictCount} objects exist here that Lifeboat has not made`],
+      ["None", ""],
+    ),
+    when(
+      "Contested",
+      applier.contested.length > 0,
+      ["Fought", `${applier.contested.length} objects are changed back by somebody again and again`],
+      ["None", ""],
+    ),
+    when(
+      "FieldsDropped",
+      applier.fieldsDroppedCount > 0,
+      ["Dropped", `${applier.fieldsDroppedCount} objects have fields that this site cannot hold`],
+      ["None", ""],
+    ),
+    when(
+      "Diverged",
+      view.divergent.length > 0,
+      ["Kept", `${view.divergent.length} objects that differed here when the other site took over are kept`],
+      ["None", ""],
+    ),
+    when("Blocked", failover?.state === "Blocked", ["Blocked", failover?.reason ?? ""], ["None", ""]),
+  ];
+}
+
+function isSynced(view: GroupView, role: string): boolean {
+  if (role !== "active") return view.journalSynced && view.applier.phase !== "waiting";
+  return view.capture?.synced === true && view.capture.lag.everSynced;
+}
+
+function notSynced(view: GroupView, role: string): string {
+  if (role !== "active") return view.streamError?.message ?? "the first synchronisation is under way";
+  return view.capture?.synced === true ? "no standby has received anything yet" : "the group's objects are being read";
+}
+
+function isReady(view: GroupView, role: string): boolean {
+  if (view.specError !== undefined) return false;
+  if (role === "active") return view.serving && view.capture?.synced === true;
+  return role === "standby" && view.applier.synced && view.streamError === undefined;
+}
+
+function notReady(view: GroupView, role: string, synced: boolean): string {
+  if (view.specError !== undefined) return "the spec is not valid";
+  if (role === "unknown") return "this site neither runs nor follows the group yet";
+  if (!synced) return notSynced(view, role);
+  return view.streamError?.message ?? `${view.applier.pending} objects wait to be applied`;
+}
+
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
+}
