@@ -171,7 +171,7 @@ export class AgentHost {
         return;
       case "outcome":
         world.note(this.name, `order ${effect.nonce}: ${effect.code}: ${effect.message}`);
-        world.oracle.onOutcome(g, effect.nonce, effect.ok);
+        world.oracle.onOutcome(effect.ok, effect.code);
         return;
       case "notice":
         world.note(this.name, `${effect.code}: ${effect.message}`);

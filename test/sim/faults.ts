@@ -22,6 +22,8 @@ export type Fault =
   | { readonly kind: "node-cut"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
   | { readonly kind: "node-freeze"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
   | { readonly kind: "node-guard"; readonly site: SiteKey; readonly index: number }
+  /** A node joins that has no guard (yet). */
+  | { readonly kind: "node-unguarded"; readonly site: SiteKey }
   | { readonly kind: "agent-crash"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
   | { readonly kind: "agent-pause"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
   | { readonly kind: "leader-crash"; readonly site: SiteKey; readonly forMs: number }
@@ -81,6 +83,7 @@ export function inject(world: World, fault: Fault): void {
     case "node-cut":
     case "node-freeze":
     case "node-guard":
+    case "node-unguarded":
     case "guard-crash":
       onNodes(world, fault);
       return;
@@ -143,17 +146,27 @@ function degrade(world: World, fault: Extract<Fault, { kind: "delay" | "loss" }>
   });
 }
 
+type NodeFault =
+  | "site-off"
+  | "node-reboot"
+  | "node-cut"
+  | "node-freeze"
+  | "node-guard"
+  | "node-unguarded"
+  | "guard-crash";
+
 function onNodes(
   world: World,
-  fault: Extract<
-    Fault,
-    { kind: "site-off" | "node-reboot" | "node-cut" | "node-freeze" | "node-guard" | "guard-crash" }
-  >,
+  fault: Extract<Fault, { kind: NodeFault }>,
 ): void {
   const site = world.sites[fault.site];
   if (fault.kind === "site-off") {
     site.crash();
     world.after(fault.forMs, () => site.restore());
+    return;
+  }
+  if (fault.kind === "node-unguarded") {
+    site.join();
     return;
   }
   const node = site.nodes[fault.index];
@@ -263,6 +276,7 @@ function secondWitness(world: World, forMs: number): void {
 function configure(world: World, fault: Extract<Fault, { kind: "policy" | "fence-cap" }>): void {
   if (fault.kind === "policy") {
     world.policy = { ...world.policy, timing: world.reducers.profileTiming(fault.profile) };
+    world.oracle.longestLeaseMs = Math.max(world.oracle.longestLeaseMs, world.policy.timing.leaseMs);
     for (const key of siteKeys) {
       const site = world.sites[key];
       // The edit reaches the standby in the stream, later.

@@ -33,7 +33,7 @@ export class Oracle {
   readonly phases = new Set<string>();
   private readonly holders = new Map<string, string>();
   private readonly automaticAt: number[] = [];
-  readonly outcomes = new Map<string, boolean>();
+  lastOrder: { readonly ok: boolean; readonly code: string } | null = null;
 
   constructor(world: World) {
     this.world = world;
@@ -54,8 +54,8 @@ export class Oracle {
     this.phases.add(`${site}:${phase}`);
   }
 
-  onOutcome(_g: number, nonce: string, ok: boolean): void {
-    this.outcomes.set(nonce, ok);
+  onOutcome(ok: boolean, code: string): void {
+    this.lastOrder = { ok, code };
   }
 
   private sample(): void {
@@ -101,12 +101,16 @@ export class Oracle {
     else if (known !== holder) this.fail("I2", `epoch ${epoch} is held by ${known} and ${holder}`);
   }
 
+  /** Of any policy in force so far. */
+  longestLeaseMs = 0;
+
   /** I3: what runs has a lease or a disarm, or has lost it no longer than τ + P + S ago. */
   private readonly covered = new Map<string, number>();
 
   private checkLeases(g: number): void {
     const { world } = this;
     const { timing } = world;
+    const leaseMs = Math.max(timing.leaseMs, this.longestLeaseMs);
     for (const key of siteKeys) {
       const site = world.sites[key];
       const name = `${key}/g${g}`;
@@ -114,7 +118,7 @@ export class Oracle {
       if (recorded || site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
       const since = world.t - (this.covered.get(name) ?? 0);
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
-      const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + timing.leaseMs;
+      const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + leaseMs;
       const nodes = site.nodes.filter(
         (node) => node.guarded && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
       );

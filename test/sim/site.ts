@@ -220,6 +220,13 @@ export class Site {
     });
   }
 
+  /** A node without a guard joins; its pods are gated by a file that only a guard writes, unless that is given up. */
+  join(): void {
+    const node = new Node(this, this.nodes.length, false);
+    this.nodes.push(node);
+    if (this.up) node.boot();
+  }
+
   isRunning(g: number): boolean {
     return this.nodes.some((node) => node.isRunning(g));
   }
