@@ -23,6 +23,7 @@ export const errorCodes = {
   WitnessUnreachable: "The witness could not be reached. Replication goes on; automatic failover waits for it.",
   WitnessStoreFull: "The disk of the witness's store is full. The witness stops; the active sites go on by each other's lease.",
   WitnessStoreCorrupt: "The witness's store is damaged. Move it away and restart; it relearns everything from the sites.",
+  WitnessStoreUnreachable: "The witness's store could not be reached. It is retried; the witness answers nobody meanwhile.",
   WitnessReplaced: "Another witness process took over the store. This one ends; the other one goes on.",
   FailoverRefused: "The failover was refused. The message names the rule and what to do.",
   ToolMissing: "A program that is needed is not installed. The hint is the line that installs it.",

@@ -37,12 +37,18 @@ export interface InstanceOptions {
 const queuedMax = 20_000;
 /** Decided and committed together; bounds how long the event loop is held. */
 const batchMax = 1000;
+/**
+ * A message that has waited for longer, since the store did not answer, says nothing about now: it is dropped, as a
+ * network would have done, and the site's next one is there already.
+ */
+const waitMaxMs = 1000;
 /** Above every figure that is tested; a site's mistake must not fill the witness's disk. */
 const groupsMax = 10_000;
 /** Attempts against another process that starts at the same moment. */
 const claimsMax = 5;
 
 interface Queued {
+  readonly atMs: number;
   readonly message: ToWitness;
   readonly path: ReplyPath;
 }
@@ -106,7 +112,7 @@ export class WitnessRun {
     if (this.#queue.length >= queuedMax) metrics.dropped.inc({ reason: "queue" });
     else if (isTakeover(message) && pause.recent) metrics.dropped.inc({ reason: "pause" });
     else {
-      this.#queue.push({ message, path });
+      this.#queue.push({ atMs: this.#options.clock.monotonicMs(), message, path });
       this.#arrived.raise();
     }
   }
@@ -130,7 +136,11 @@ export class WitnessRun {
 
   #decide(batch: readonly Queued[]): Decided {
     const decided: Decided = { records: new Map(), replies: [], above: undefined };
-    for (const { message, path } of batch) {
+    for (const { atMs, message, path } of batch) {
+      if (this.#options.clock.monotonicMs() - atMs > waitMaxMs) {
+        this.#options.metrics.dropped.inc({ reason: "stale" });
+        continue;
+      }
       const group = this.#groupOf(message);
       if (group === undefined) continue;
       this.#options.metrics.messages.inc({ type: message.type });

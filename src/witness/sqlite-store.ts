@@ -4,6 +4,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { LifeboatError, messageOf } from "../errors.ts";
 import { witnessRecordSchema } from "../failover/runner/schema.ts";
 import type { WitnessGroupRecord, WitnessTerm } from "../failover/witness-state.ts";
+import { corrupt, full, replaced, sameTerm } from "./store-errors.ts";
 import type { WitnessStore } from "./store.ts";
 
 /** "lbwt": a file of another program is not touched. */
@@ -166,37 +167,12 @@ function pragma(db: DatabaseSync, name: string): number {
   return Number(Object.values(db.prepare(`PRAGMA ${name}`).get() ?? { none: 0 })[0]);
 }
 
-function sameTerm(a: WitnessTerm | null, b: WitnessTerm | null): boolean {
-  return a?.generation === b?.generation && a?.nonce === b?.nonce;
-}
-
-/** The error of every store for a term that is another's. */
-export function replaced(place: string, retryable: boolean): LifeboatError {
-  return new LifeboatError("WitnessReplaced", `another witness process owns ${place}`, {
-    op: "witness.term",
-    retryable,
-    hint: "one witness process per store; two only for the moments of a rolling update",
-  });
-}
-
-function corrupt(path: string, finding: string, op: string, cause?: unknown): LifeboatError {
-  return new LifeboatError("WitnessStoreCorrupt", `the witness's store ${path} is damaged: ${finding}`, {
-    op,
-    hint: `move ${path} and the files beside it (-wal, -shm) away and restart`,
-    cause,
-  });
-}
-
 function translate(error: unknown, op: string, path: string): LifeboatError {
   if (error instanceof LifeboatError) return error;
   const details = error as { errcode?: unknown; code?: unknown };
   const code = typeof details.errcode === "number" ? details.errcode & 0xff : undefined;
   if (code === sqlite.full || details.code === "ENOSPC") {
-    return new LifeboatError("WitnessStoreFull", `no space left for the witness's store ${path}`, {
-      op,
-      hint: "free space on its volume and start the witness again",
-      cause: error,
-    });
+    return full(path, op, error);
   }
   if (code === sqlite.corrupt || code === sqlite.notadb || code === sqlite.ioerr || error instanceof SyntaxError) {
     return corrupt(path, messageOf(error), op, error);
