@@ -147,9 +147,15 @@ export class Reflector {
     this.#abortWatch?.();
   }
 
-  /** After phase `rewound`: what the API server holds now is right, deliver it. */
+  /**
+   * What the API server holds is right, though its versions went backwards: it is listed and delivered. Also for a
+   * reflector that has lost its connection and would find out next.
+   */
   acceptRewind(): void {
     if (this.#phase === "rewound") this.#accepted.raise();
+    if (!this.#suspect) return;
+    this.#version = undefined;
+    this.#highest = undefined;
   }
 
   /**

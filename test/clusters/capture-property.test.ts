@@ -8,6 +8,7 @@ import { normalise } from "../../src/capture/normalise.ts";
 import type { SelectionSpec } from "../../src/capture/selection.ts";
 import { LifeboatError } from "../../src/errors.ts";
 import { DigestTable } from "../../src/objects/digest.ts";
+import { parseJson } from "../../src/objects/json.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import {
@@ -129,7 +130,12 @@ function build(kind: string, ns: number, name: string, value: number, labelled: 
         spec: { clusterIP: "None", selector: { app: `${name}-${value % 2}` }, ports: [{ port: 80 + value }] },
       };
     case crdKind:
-      return { apiVersion: `${crdGroup}/v1`, kind, metadata, spec: { value, big: 9007199254740993 } };
+      return {
+        apiVersion: `${crdGroup}/v1`,
+        kind,
+        metadata,
+        spec: parseJson(`{"value":${value},"big":9007199254740993}`),
+      };
     case "Secret":
       return { apiVersion: "v1", kind, metadata, data: { value: Buffer.from(String(value)).toString("base64") } };
     default:
