@@ -1,172 +1,108 @@
-import { monitorEventLoopDelay } from "node:perf_hooks";
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
-import { metricTable, type LabelName, type MetricKey, type MetricSpec } from "./metric-table.ts";
+/**
+ * Every metric of an agent, in one place: the code registers from this table and docs/metrics.md is written from it.
+ * Labels name sites, groups and kinds of things, never an object: ten thousand objects must not become ten thousand
+ * series. The label `site` is on every series besides.
+ */
 
-export type Labels = Readonly<Partial<Record<LabelName, string>>>;
-
-/** Labels of one group at one site. */
-export interface GroupLabels {
-  readonly group: string;
-  readonly site: string;
-  readonly peer: string;
+export interface MetricDefinition {
+  readonly type: "gauge" | "counter" | "histogram";
+  /** What is counted, and what a large or growing value means. */
+  readonly help: string;
+  readonly labels: readonly string[];
+  /** Upper bounds of a histogram, in the metric's unit. */
+  readonly buckets?: readonly number[];
+  /** No series before there is something to tell: an age of 0 would be a lie. */
+  readonly absent?: boolean;
 }
 
-type AnyMetric = Counter | Gauge | Histogram;
-type LabelValues = Record<string, string>;
+/** From a good day on a local network to a link that needs attention; few, since each costs a series per group. */
+const lagBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
-interface Probe {
-  readonly labels: Labels;
-  readonly read: () => number | undefined;
-}
+/** From a fast switchover to one that waits for a person. */
+const phaseBuckets = [0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900];
 
-/** Values of labels that a group's series exist for from its beginning. */
-const presetLabels: Readonly<Partial<Record<LabelName, readonly string[]>>> = {
-  state: ["synced", "pending", "failing", "held"],
-  role: ["active", "standby", "unknown", "blocked"],
-  reason: ["automatic", "manual", "switchover", "forced"],
-  phase: ["decide", "render", "apply", "ready", "seal", "catchup"],
-  grantor: ["witness", "peer"],
-};
+const gauge = (help: string) => ({ type: "gauge", help, labels: ["group"] }) as const;
+const absentGauge = (help: string) => ({ ...gauge(help), absent: true }) as const;
+const counter = (help: string) => ({ type: "counter", help, labels: ["group"] }) as const;
+const lag = (help: string) => ({ type: "histogram", help, labels: ["group"], buckets: lagBuckets }) as const;
 
-/** Absent until there is something to be old: an age of 0 would be a lie. */
-const absentAtFirst: ReadonlySet<MetricKey> = new Set([
-  "journalAge",
-  "applyAge",
-  "rpoRatio",
-  "reflectorLastEventAge",
-  "witnessLastReplyAge",
-]);
+export const metricTable = {
+  lifeboat_journal_lag_seconds: lag(
+    "From a change at the source to durable at the standby, measured by canary on the source's clock.",
+  ),
+  lifeboat_apply_lag_seconds: lag(
+    "From a change at the source to visible in the standby's API server, measured by canary on the source's clock.",
+  ),
+  lifeboat_age_seconds: absentGauge(
+    "Age of the newest state known to be durable at the standby: what would be lost now. Grows while the other site is silent; absent while never synchronised.",
+  ),
+  lifeboat_apply_age_seconds: absentGauge(
+    "Age of the newest state known to be applied at the standby. Grows while the other site is silent; absent while never synchronised.",
+  ),
+  lifeboat_never_synced: gauge(
+    "1 while the standby has never held everything of the group; until then nothing of it can be recovered there.",
+  ),
+  lifeboat_last_sync_timestamp_seconds: absentGauge(
+    "Unix time at which the standby last held everything that the source had.",
+  ),
+  lifeboat_rpo_objective_seconds: gauge("The group's objective for data that may be lost; 0 where none is set."),
+  lifeboat_rto_objective_seconds: gauge(
+    "The group's objective for the time until service is back; 0 where none is set.",
+  ),
+  lifeboat_rpo_ratio: absentGauge("Age divided by the objective for data that may be lost; above 1 it is missed now."),
+  lifeboat_rpo_missed_intervals_total: counter("Times that the age rose above the objective."),
+  lifeboat_rto_last_seconds: gauge(
+    "Last move to this site: from the last sign of life of the other site to all workloads ready; 0 before the first.",
+  ),
+  lifeboat_role: {
+    type: "gauge",
+    help: "1 for the role of this site for the group: active, standby or unknown.",
+    labels: ["group", "role"],
+  },
+  lifeboat_epoch_counter: gauge("Counter of the epoch that this site knows; it rises when the active site changes."),
+  lifeboat_objects: gauge("Objects of the group."),
+  lifeboat_pending_objects: gauge("Objects that are received and not yet applied."),
+  lifeboat_failing_objects: gauge("Objects that the standby's API server refuses; the condition Degraded names them."),
+  lifeboat_withheld_objects: gauge(
+    "Objects that are in the journal and by their kind or the group's spec not applied.",
+  ),
+  lifeboat_conflicting_objects: gauge("Objects that exist at the standby and that Lifeboat has not made."),
+  lifeboat_contested_objects: gauge("Objects that somebody else changes back again and again."),
+  lifeboat_fields_dropped_objects: gauge("Objects with fields that the standby cannot hold; the journal holds them."),
+  lifeboat_divergent_objects: gauge("Objects that differed here when the other site took over, and are kept."),
+  lifeboat_deletes_paused: gauge("1 while the delete guard waits for `lifeboat deletes confirm`."),
+  lifeboat_stream_sent_bytes_total: counter("Payload of batches, digests and comparisons sent on the group's stream."),
+  lifeboat_stream_received_bytes_total: counter(
+    "Payload of batches, digests and comparisons received on the group's stream.",
+  ),
+  lifeboat_stream_resyncs_total: counter("Streams that could not go on where they were and compared digests instead."),
+  lifeboat_reflector_last_event_age_seconds: absentGauge(
+    "Longest time since any watch of the group heard from its API server, bookmarks included.",
+  ),
+  lifeboat_reconnects_total: {
+    type: "counter",
+    help: "Data connections to the peer that were lost and made again.",
+    labels: ["peer"],
+  },
+  lifeboat_witness_last_reply_age_seconds: absentGauge("Time since the witness last answered this site for the group."),
+  lifeboat_lease_remaining_seconds: {
+    type: "gauge",
+    help: "What is left of the promise of each grantor (witness, peer) to this site.",
+    labels: ["group", "grantor"],
+  },
+  lifeboat_armed: gauge("1 while the witness would move the group if the active site were lost."),
+  lifeboat_blocked: gauge("1 while a person has to decide."),
+  lifeboat_failovers_total: {
+    type: "counter",
+    help: "Moves of the group to this site, by reason: automatic, manual, switchover, forced.",
+    labels: ["group", "reason"],
+  },
+  lifeboat_failover_phase_seconds: {
+    type: "histogram",
+    help: "Duration of the phases of a move to this site.",
+    labels: ["group", "phase"],
+    buckets: phaseBuckets,
+  },
+} as const satisfies Readonly<Record<string, MetricDefinition>>;
 
-/** All metrics of one process, made from the table, so that none exists that the docs do not name. */
-export class Metrics {
-  readonly registry = new Registry();
-  readonly #metrics = new Map<MetricKey, AnyMetric>();
-  readonly #probes = new Map<MetricKey, Set<Probe>>();
-
-  constructor() {
-    for (const [key, spec] of specs()) this.#metrics.set(key, this.#register(key, spec));
-  }
-
-  #register(key: MetricKey, { name, type, help, labels, buckets }: MetricSpec): AnyMetric {
-    const common = { name, help, labelNames: [...labels], registers: [this.registry] };
-    switch (type) {
-      case "counter":
-        return new Counter(common);
-      case "histogram":
-        return new Histogram({ ...common, buckets: [...(buckets ?? [])] });
-      case "gauge":
-        return new Gauge({ ...common, collect: () => this.#collect(key) });
-    }
-  }
-
-  #collect(key: MetricKey): void {
-    const metric = this.#metrics.get(key);
-    if (!(metric instanceof Gauge)) return;
-    for (const { labels, read } of this.#probes.get(key) ?? []) {
-      const value = read();
-      if (value === undefined) metric.remove(labels as LabelValues);
-      else metric.set(labels as LabelValues, value);
-    }
-  }
-
-  /** Adds to a counter. Throws TypeError when `key` is not one. */
-  add(key: MetricKey, labels: Labels, value = 1): void {
-    const metric = this.#metrics.get(key);
-    if (!(metric instanceof Counter)) throw new TypeError(`${key} is not a counter`);
-    metric.inc(labels as LabelValues, value);
-  }
-
-  /** Sets a gauge. Throws TypeError when `key` is not one. */
-  set(key: MetricKey, labels: Labels, value: number): void {
-    const metric = this.#metrics.get(key);
-    if (!(metric instanceof Gauge)) throw new TypeError(`${key} is not a gauge`);
-    metric.set(labels as LabelValues, value);
-  }
-
-  /** Adds an observation to a histogram. Throws TypeError when `key` is not one. */
-  observe(key: MetricKey, labels: Labels, value: number): void {
-    const metric = this.#metrics.get(key);
-    if (!(metric instanceof Histogram)) throw new TypeError(`${key} is not a histogram`);
-    metric.observe(labels as LabelValues, value);
-  }
-
-  /**
-   * Computes a gauge at every scrape, so that an age grows by itself. `read` must be quick and not throw;
-   * `undefined` leaves the series out. Disposing ends it and removes the series.
-   */
-  probe(key: MetricKey, labels: Labels, read: () => number | undefined): Disposable {
-    const probe = { labels, read };
-    const probes = this.#probes.get(key) ?? new Set();
-    this.#probes.set(key, probes.add(probe));
-    return {
-      [Symbol.dispose]: () => {
-        probes.delete(probe);
-        this.#metrics.get(key)?.remove(labels as LabelValues);
-      },
-    };
-  }
-
-  /** Starts every series of a group at 0, so that a rate and an alert see its first step; never-synced at 1. */
-  openGroup(labels: GroupLabels): void {
-    for (const [key, spec] of specs()) {
-      if (!spec.labels.includes("group") || absentAtFirst.has(key)) continue;
-      for (const all of combinations(spec.labels, labels)) this.#start(key, all);
-    }
-    this.set("neverSynced", { group: labels.group, site: labels.site }, 1);
-  }
-
-  #start(key: MetricKey, labels: Labels): void {
-    const metric = this.#metrics.get(key);
-    if (metric instanceof Counter) metric.inc(labels as LabelValues, 0);
-    else if (metric instanceof Histogram) metric.zero(labels as LabelValues);
-    else metric?.set(labels as LabelValues, 0);
-  }
-
-  /** Removes every series of a group, whatever its other labels. */
-  async closeGroup(group: string): Promise<void> {
-    for (const probes of this.#probes.values()) {
-      for (const probe of probes) if (probe.labels.group === group) probes.delete(probe);
-    }
-    for (const [key, { labels }] of specs()) {
-      const metric = this.#metrics.get(key);
-      if (metric === undefined || !labels.includes("group")) continue;
-      const { values } = await metric.get();
-      for (const value of values) {
-        if (value.labels["group"] !== group) continue;
-        metric.remove(Object.fromEntries(labels.map((label) => [label, String(value.labels[label] ?? "")])));
-      }
-    }
-  }
-
-  /** Also reports the process itself: memory, CPU, and how late its timers run. */
-  watchProcess(): Disposable {
-    collectDefaultMetrics({ register: this.registry });
-    const delay = monitorEventLoopDelay({ resolution: 10 });
-    delay.enable();
-    const probe = this.probe("eventLoopLag", {}, () => {
-      const seconds = delay.percentile(99) / 1e9;
-      delay.reset();
-      return Number.isFinite(seconds) ? seconds : 0;
-    });
-    return {
-      [Symbol.dispose]: () => {
-        delay.disable();
-        probe[Symbol.dispose]();
-      },
-    };
-  }
-}
-
-function specs(): [MetricKey, MetricSpec][] {
-  return Object.entries<MetricSpec>(metricTable) as [MetricKey, MetricSpec][];
-}
-
-function combinations(names: readonly LabelName[], known: GroupLabels): Labels[] {
-  return names.reduce<Labels[]>(
-    (all, name) => {
-      const values = name === "group" || name === "site" || name === "peer" ? [known[name]] : presetLabels[name];
-      return all.flatMap((labels) => (values ?? []).map((value) => ({ ...labels, [name]: value })));
-    },
-    [{}],
-  );
-}
+export type MetricName = keyof typeof metricTable;

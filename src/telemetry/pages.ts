@@ -1,6 +1,6 @@
 import type { Registry } from "prom-client";
 import { errorCodes } from "../errors.ts";
-import { metricTable, type MetricSpec } from "./metric-table.ts";
+import { metricTable, type MetricDefinition } from "./metrics.ts";
 
 /** `docs/errors.md` as text. */
 export function errorsPage(): string {
@@ -20,7 +20,7 @@ export function errorsPage(): string {
 
 /** `docs/metrics.md` as text. `witness` is a registry with the witness's metrics. */
 export function metricsPage(witness: Registry): string {
-  const agentRows = Object.values<MetricSpec>(metricTable).map((metric) => row(metric));
+  const agentRows = Object.entries<MetricDefinition>(metricTable).map(([name, metric]) => row({ ...metric, name }));
   const witnessRows = witness.getMetricsAsArray().map((metric) => row(asDefinition(metric)));
   const head = ["| name | type | labels | meaning |", "| --- | --- | --- | --- |"];
   return [
@@ -31,8 +31,9 @@ export function metricsPage(witness: Registry): string {
     "",
     "## Agent",
     "",
-    "Metrics of a group start at 0 when the group is first seen, and go when it is removed; ages are absent until there",
-    "is something to be old. The runtime's own metrics (`nodejs_*`, `process_*`) are there too.",
+    "Every series also has the label `site`. Those of a group start at 0 when the group is first seen, and go when it is",
+    "removed; ages are absent until there is something to be old. The runtime's own metrics (`nodejs_*`, `process_*`)",
+    "are there too, among them the lag of the event loop, `nodejs_eventloop_lag_p99_seconds`.",
     "",
     ...head,
     ...agentRows,
@@ -45,7 +46,7 @@ export function metricsPage(witness: Registry): string {
   ].join("\n");
 }
 
-type NamedMetric = Pick<MetricSpec, "name" | "type" | "help"> & { readonly labels: readonly string[] };
+type NamedMetric = Pick<MetricDefinition, "type" | "help" | "labels"> & { readonly name: string };
 
 function row({ name, type, labels, help }: NamedMetric): string {
   return `| \`${name}\` | ${type} | ${labels.map((label) => `\`${label}\``).join(", ")} | ${help} |`;
@@ -54,6 +55,6 @@ function row({ name, type, labels, help }: NamedMetric): string {
 /** prom-client keeps the label names and the type of a metric, and does not tell TypeScript. */
 function asDefinition(metric: object): NamedMetric {
   const { name, help, labelNames } = metric as { name: string; help: string; labelNames?: string[] };
-  const type = metric.constructor.name.toLowerCase() as MetricSpec["type"];
+  const type = metric.constructor.name.toLowerCase() as MetricDefinition["type"];
   return { name, help, type, labels: labelNames ?? [] };
 }

@@ -19,6 +19,7 @@ type LabelValues = Readonly<Record<string, string>>;
 const knownValues: Readonly<Record<string, readonly string[]>> = {
   role: ["active", "standby", "unknown"],
   reason: ["automatic", "manual", "switchover", "forced"],
+  grantor: ["witness", "peer"],
 };
 
 /** A value that is computed at the scrape. */
