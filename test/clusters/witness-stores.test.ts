@@ -75,9 +75,9 @@ describe("a register", () => {
     const term = { generation: 1, nonce: "a" };
     await store.claim(null, term, options);
     let written = 0;
-    let done = false;
+    const done = new AbortController();
     const writing = (async () => {
-      while (!done) {
+      while (!done.signal.aborted) {
         await store.commit(term, [groupRecord("shop", written + 1)], options);
         written++;
         const reader = etcdStore(key);
@@ -93,7 +93,7 @@ describe("a register", () => {
       await eventually(() => written > before + 3, 20_000);
       await etcd.restart(killed);
     }
-    done = true;
+    done.abort();
     await writing;
     await store.close();
   }, 90_000);
