@@ -82,7 +82,7 @@ export class Metrics {
    * `undefined` leaves the series out. Disposing ends it and removes the series.
    */
   probe<N extends GaugeName>(name: N, labels: LabelsOf<N>, read: () => number | undefined): Disposable {
-    const probe: Probe = { labels: labels as LabelValues, read };
+    const probe: Probe = { labels, read };
     const probes = this.#probes.get(name) ?? new Set();
     this.#probes.set(name, probes.add(probe));
     return {

@@ -64,7 +64,8 @@ export async function dial(
 export async function eventually(condition: () => boolean, limitMs = 5000): Promise<number> {
   const startMs = systemClock.monotonicMs();
   while (!condition()) {
-    if (systemClock.monotonicMs() - startMs > limitMs) throw new Error(`not so within ${limitMs} ms: ${condition.toString()}`);
+    if (systemClock.monotonicMs() - startMs > limitMs)
+      throw new Error(`not so within ${limitMs} ms: ${condition.toString()}`);
     await sleep(5);
   }
   return systemClock.monotonicMs() - startMs;

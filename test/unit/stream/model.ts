@@ -129,7 +129,7 @@ export class ModelSource implements ChangeSource {
   /** The ring of a restarted process: same objects, other order, no memory of deletes. */
   restarted(ring: string): ModelSource {
     const next = new ModelSource(ring, { epoch: this.epoch, tombstonesMax: this.#tombstonesMax });
-    for (const [key, object] of [...this.objects()].sort()) next.put(key, object);
+    for (const [key, object] of this.objects()) next.put(key, object);
     return next;
   }
 }
@@ -216,5 +216,6 @@ export class ModelSink implements ChangeSink {
 
 function liveObjects(records: Iterable<ChangeRecord>): Map<ObjectKey, string> {
   const live = [...records].filter(({ hash }) => hash !== "");
-  return new Map(live.map(({ key, object }) => [key, object ?? ""] as const).sort());
+  live.sort((a, b) => (a.key < b.key ? -1 : 1));
+  return new Map(live.map(({ key, object }) => [key, object ?? ""]));
 }
