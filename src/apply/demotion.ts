@@ -1,3 +1,4 @@
+import type { GroupSpec } from "../config/group.ts";
 import type { KubeResource } from "../kube/resource.ts";
 import { parseJson } from "../objects/json.ts";
 import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
@@ -25,6 +26,8 @@ export interface LocalObject {
 export interface DemoteOptions {
   /** The group's objects as this site has them; what the capture of a former active site knows. */
   readonly local: Iterable<LocalObject>;
+  /** The spec that is in force at this site. @default the journal's, which a site that was never standby has not */
+  readonly spec?: GroupSpec | undefined;
   readonly signal: AbortSignal;
   /** @default 60 s */
   readonly timeoutMs?: number;
@@ -51,6 +54,7 @@ const timeoutMsDefault = 60_000;
 interface Held {
   readonly key: ObjectKey;
   readonly record: LocalObject;
+  readonly spec: GroupSpec | undefined;
 }
 
 export async function demote(site: GroupSite, options: DemoteOptions): Promise<DemoteReport> {
@@ -68,7 +72,7 @@ export async function demote(site: GroupSite, options: DemoteOptions): Promise<D
     const failures = await runWave(site, [...byKey.keys()], {
       timeoutMs: options.timeoutMs ?? timeoutMsDefault,
       signal: options.signal,
-      work: (key, signal) => work(site, { key, record: byKey.get(key) ?? nobody }, stopped, signal),
+      work: (key, signal) => work(site, { key, record: byKey.get(key) ?? nobody, spec: options.spec }, stopped, signal),
     });
     for (const [key, failure] of failures) failed.push({ key, failure });
   };
@@ -126,7 +130,7 @@ async function hold(
   const resource = site.options.discovery.resource(object.apiVersion, object.kind);
   if (resource === undefined) return undefined;
   const managers = parseJson(held.record.managers) as ManagedFieldsEntry[];
-  const rendered = renderLocal(site, { key: held.key, object, managers }, "standby");
+  const rendered = renderLocal(site, { key: held.key, object, managers }, "standby", held.spec);
   const { group, kind, namespace } = parseKey(held.key);
   try {
     if (rendered.withheld?.reason === "StandbyRole") {

@@ -1,3 +1,4 @@
+import type { GroupSpec } from "../config/group.ts";
 import { canonicalJson, parseJson } from "../objects/json.ts";
 import type { ObjectKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -7,9 +8,16 @@ import type { GroupSite } from "./site.ts";
 
 /** What a site that ran the group has of its own, against what took over. */
 
-/** Renders an object of this site for this site itself, as if it had come from a source that is equal to it. */
-export function renderLocal(site: GroupSite, record: SourceRecord, role: Role): Rendered {
-  const { spec } = site.view;
+/**
+ * Renders an object of this site for this site itself, as if it had come from a source that is equal to it. A site
+ * that was never a standby has no spec in its journal: it gives the one that is in force there.
+ */
+export function renderLocal(
+  site: GroupSite,
+  record: SourceRecord,
+  role: Role,
+  spec: GroupSpec = site.view.spec,
+): Rendered {
   return render(record, {
     // A pilot light would hold back everything, and what runs has to be held all the same.
     spec: spec.standby === "PilotLight" ? { ...spec, standby: "Warm" } : spec,
