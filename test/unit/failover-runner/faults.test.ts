@@ -27,7 +27,7 @@ describe.concurrent("an armed group at east", () => {
 
     trio.heal();
     await eventually(() => trio.agent("east").runner.snapshot().state === "Standby", 10_000);
-    await eventually(() => east.following?.holder === "west", 5000);
+    await eventually(() => east.following?.holder === "west", 15_000);
     expect(east.asked).toEqual(["start adopt", "stop", "saveDivergence", "follow"]);
     expect(east.running).toBe(false);
     expect(epochAt(trio, "east")).toBe(epochAt(trio, "west"));
@@ -112,7 +112,7 @@ describe.concurrent("an armed group at east", () => {
     expect(trio.sites.east.running).toBe(false);
     expect(trio.sites.east.asked.slice(1)).toEqual(["stop", "saveDivergence", "follow"]);
     expect(east.snapshot()).toMatchObject({ state: "Standby", holder: "west", divergence: { saved: true } });
-    await trio.untilArmed("west", 5000);
+    await trio.untilArmed("west");
     expect(trio.sites.west.intervals).toHaveLength(1);
   }, 60_000);
 });

@@ -17,7 +17,7 @@ async function outcomeOf(site: TestSite, nonce: string, limitMs = 5000) {
 describe.concurrent("a person's order", () => {
   it("moves the group when the other site is dead, without automatic failover", async () => {
     await using trio = await Trio.start({ policy: { automatic: false } });
-    await eventually(() => trio.sites.west.following?.holder === "east");
+    await eventually(() => trio.sites.west.following?.holder === "east", 15_000);
     const epoch = epochAt(trio, "west");
     await trio.killSite("east");
     const { runner } = trio.agent("west");

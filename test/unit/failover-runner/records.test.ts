@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Clock } from "../../../src/clock.ts";
 import { emptyRecord, type SiteRecord } from "../../../src/failover/agent-state.ts";
 import type { PeerMessage, ToWitness } from "../../../src/failover/messages.ts";
 import { claimIncarnation, GroupRecords, type DurableRecords } from "../../../src/failover/runner/records.ts";
@@ -87,7 +88,12 @@ describe("an incarnation", () => {
     const clock = new ManualClock();
     const first = await claimIncarnation(records, clock);
     expect(await claimIncarnation(records, clock)).toBe(first + 1);
-    expect(await claimIncarnation(records, { ...clock, wallMs: () => 0 } as ManualClock)).toBe(first + 2);
+    const setBack: Clock = {
+      monotonicMs: () => 0,
+      wallMs: () => 0,
+      sleep: (ms, options) => clock.sleep(ms, options),
+    };
+    expect(await claimIncarnation(records, setBack)).toBe(first + 2);
     records.close();
     using lost = stateFile();
     const fresh = StateFile.open(lost);
@@ -99,7 +105,11 @@ describe("an incarnation", () => {
 
 describe("what comes over the wire", () => {
   it("is refused unless it is a message, and never anything but a LifeboatError", () => {
-    const anything = fc.oneof(fc.string(), fc.json(), fc.json().map((text) => `{"type":"Renew","group":${text}}`));
+    const anything = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc.json().map((text) => `{"type":"Renew","group":${text}}`),
+    );
     fc.assert(
       fc.property(anything, (text) => {
         for (const decode of [decodeToWitness, decodeFromWitness, decodePeerMessage]) {

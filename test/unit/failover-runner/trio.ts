@@ -194,7 +194,7 @@ export class Trio implements AsyncDisposable {
   }
 
   /** Until `name` runs under a lease and automatic failover away from it is armed, as both sites see it. */
-  async untilArmed(name: SiteName, limitMs = 6000): Promise<void> {
+  async untilArmed(name: SiteName, limitMs = 15_000): Promise<void> {
     await eventually(
       () => this.agent(name).runner.snapshot().armed && this.agent(other(name)).runner.snapshot().armed,
       limitMs,
@@ -204,7 +204,7 @@ export class Trio implements AsyncDisposable {
   /** Until a witness that was just started has heard both sites and promises to `name` again. */
   async untilPromisedAnew(name: SiteName): Promise<void> {
     const sinceMs = systemClock.monotonicMs();
-    await eventually(() => this.agent(name).runner.state.witness.promisedAtMs > sinceMs, timing.disarmAfterMs);
+    await eventually(() => this.agent(name).runner.state.witness.promisedAtMs > sinceMs, 15_000);
     await this.untilArmed(name);
   }
 
