@@ -21,7 +21,7 @@ const startedAs = basename(process.argv[1] ?? "");
 const terminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
-  interactive: process.stdout.isTTY === true,
+  interactive: process.stdout.isTTY,
   env: process.env,
   signal: interrupted.signal,
   program: startedAs.startsWith("kubectl-") ? "kubectl lifeboat" : "lifeboat",

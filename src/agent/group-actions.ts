@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Applier } from "../apply/applier.ts";
 import type { DemoteReport, LocalObject } from "../apply/demotion.ts";
+import type { ProtectionGroup } from "../config/group.ts";
 import { LifeboatError } from "../errors.ts";
 import { formatEpoch, type Cert } from "../failover/epoch.ts";
 import type {
@@ -30,6 +31,8 @@ export interface FinalDigest {
 export interface ActionHost {
   readonly journal: Journal;
   readonly applier: Applier;
+  /** With the spec that is in force at this site. */
+  readonly group: ProtectionGroup | undefined;
   /** Begins to capture and serve under the epoch; resolves once the group is offered. */
   serve(epoch: string): Promise<void>;
   /** The group is offered to the peer no more; what is known of it here stays known. */
@@ -103,7 +106,12 @@ export class SiteActions implements GroupActions {
     const origin = readOrigin(journal);
     if (origin !== "own" && origin !== "promoting" && origin !== "held") return;
     const local = await this.#host.localObjects({ signal });
-    const report = await applier.demote({ epoch: journal.epoch() ?? lowestEpoch, local, signal });
+    const report = await applier.demote({
+      epoch: journal.epoch() ?? lowestEpoch,
+      local,
+      spec: this.#host.group?.spec,
+      signal,
+    });
     await writeOrigin(journal, origin === "promoting" ? "copy" : "held");
     this.#host.stopped(report);
   }

@@ -5,6 +5,7 @@ import type { DemoteReport, LocalObject } from "../apply/demotion.ts";
 import { GroupCapture } from "../capture/group.ts";
 import { canaryName } from "../capture/rules.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
+import { unmatchedMutations } from "../config/check-group.ts";
 import { parseGroup } from "../config/parse-group.ts";
 import { LifeboatError } from "../errors.ts";
 import type { Command } from "../failover/agent-state.ts";
@@ -135,7 +136,7 @@ export class GroupRuntime implements ActionHost {
       group: this.#group,
       object: this.#object,
       specError: this.#specError,
-      specWarnings: this.#specWarnings,
+      specWarnings: [...this.#specWarnings, ...this.#unmatched()],
       failover: this.#runner?.snapshot(),
       capture: this.#capture?.report(),
       applier: this.applier.status(),
@@ -160,6 +161,27 @@ export class GroupRuntime implements ActionHost {
     };
   }
 
+  /** Mutations that do nothing; told once it is known what the group holds. */
+  #unmatched(): string[] {
+    const { group } = this;
+    const { site } = this.#parts.config;
+    if (group === undefined || group.spec.mutations === undefined || this.#capture?.report().synced !== true) return [];
+    return unmatchedMutations(group.spec, this.#capture.keys(), site);
+  }
+
+  /** What another group at this site leaves this one to be refused for; "" for nothing. */
+  refuse(problem: string): void {
+    if (problem === this.#refusal) return;
+    this.#refusal = problem;
+    if (problem !== "") this.#log.warn({ problem }, "the group is refused");
+    if (this.#object !== undefined) this.observe(this.#object);
+  }
+  #refusal = "";
+
+  get refused(): boolean {
+    return this.#refusal !== "";
+  }
+
   /** The group's object at this site appeared or changed. */
   observe(object: KubeObject): void {
     this.#object = object;
@@ -181,6 +203,7 @@ export class GroupRuntime implements ActionHost {
     try {
       const { group, warnings } = parseGroup(object);
       peerOf(group.spec, this.#parts.config.site);
+      if (this.#refusal !== "") throw new LifeboatError("SpecInvalid", this.#refusal, { op: "group.check" });
       this.#specError = undefined;
       this.#specWarnings = warnings;
       return group;

@@ -1,6 +1,9 @@
 import { readdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
+import { checkGroups } from "../config/check-groups.ts";
+import type { ProtectionGroup } from "../config/group.ts";
+import { parseGroup } from "../config/parse-group.ts";
 import { LifeboatError } from "../errors.ts";
 import { Reflector, type ReflectorHandler } from "../kube/reflector.ts";
 import { resources } from "../kube/resource.ts";
@@ -12,6 +15,15 @@ import { GroupRuntime, journalPath } from "./group-runtime.ts";
 import type { AgentParts } from "./parts.ts";
 import { RequestDesk } from "./request-desk.ts";
 import { StatusWriter } from "./status-writer.ts";
+
+/** A spec that is not valid is reported by the group itself. */
+function parsedOf(object: KubeObject): ProtectionGroup | undefined {
+  try {
+    return parseGroup(object).group;
+  } catch {
+    return undefined;
+  }
+}
 
 /** After the peer has been asked in vain: the link itself waits for the connection. */
 const askAgainMs = 1000;
@@ -118,8 +130,19 @@ export class GroupSet {
   #observe(object: KubeObject): void {
     const entry = this.#ensure(object.metadata.name);
     if (entry === undefined) return;
+    this.#checkAgainstOthers(entry.runtime, object);
     entry.runtime.observe(object);
     entry.desk.observe(object);
+  }
+
+  /** A namespace belongs to one group: of two that claim it, the one that is there already keeps it. */
+  #checkAgainstOthers(runtime: GroupRuntime, object: KubeObject): void {
+    const parsed = parsedOf(object);
+    if (parsed === undefined) return;
+    const others = this.runtimes.flatMap((other) =>
+      other === runtime || other.group === undefined || other.refused ? [] : [other.group],
+    );
+    runtime.refuse((checkGroups([...others, parsed]).get(parsed.name) ?? []).join("; "));
   }
 
   #offered(site: string, update: GroupsUpdate): void {

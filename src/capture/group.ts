@@ -153,6 +153,11 @@ export class GroupCapture implements ChangeSource {
     };
   }
 
+  /** Keys of everything that is in the group now. */
+  keys(): Iterable<ObjectKey> {
+    return this.#ring.liveKeys();
+  }
+
   /** Whether it is known if such an object exists: not where its kind cannot be read. */
   isKnown(key: ObjectKey): boolean {
     const { group, kind, namespace } = parseKey(key);

@@ -26,7 +26,8 @@ const droppedMetadata: ReadonlySet<string> = new Set([
 
 /** What Lifeboat writes itself, at this site or the other, is not part of what users protect. */
 const droppedAnnotations: ReadonlySet<string> = new Set([
-  "kubectl.kubernetes.io/last-applied-configuration",
+  // Counted by the controller of each cluster for itself.
+  "deployment.kubernetes.io/revision",
   // Renewed every two seconds by leaders that still elect themselves through ConfigMaps.
   "control-plane.alpha.kubernetes.io/leader",
   marks.groups,

@@ -1,7 +1,7 @@
 /** What a command may use of the process it runs in. `main.ts` is the only place that makes one. */
 export interface Terminal {
-  out(text: string): void;
-  err(text: string): void;
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
   /** Output is a terminal: colours, progress and redrawing are welcome. */
   readonly interactive: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -10,7 +10,7 @@ export interface Terminal {
   /** `lifeboat`, or `kubectl lifeboat` when it was started as kubectl's plugin. */
   readonly program: string;
   /** Exit code of the process when the command ends. */
-  setExitCode(code: number): void;
+  readonly setExitCode: (code: number) => void;
 }
 
 /** Exit codes of every command. Documented in `lifeboat --help`. */

@@ -23,7 +23,7 @@ test("what belongs to one API server is dropped, what users wrote stays, and the
       labels: { app: "web", "lifeboat.dev/group": "shop" },
       annotations: {
         note: "kept",
-        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+        "deployment.kubernetes.io/revision": "3",
         "lifeboat.dev/held": "{}",
         "lifeboat.dev/epoch": "1.1",
         "lifeboat.dev/wave": "2",
