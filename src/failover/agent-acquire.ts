@@ -54,7 +54,7 @@ export function wanted(s: AgentState): AcquireKind | null {
       return s.record.voided.includes(s.phase.opId) ? "unseal" : null;
     case "Standby":
       if (s.record.cert === null) return null;
-      if (s.order?.verb === "failover") return "manual";
+      if (s.order?.verb === "failover" && s.record.incoming === null) return "manual";
       return s.policy.automatic ? "takeover" : null;
     default:
       return null;
@@ -104,7 +104,7 @@ function patienceMs(s: AgentState, kind: AcquireKind): number {
 function keepAsking(d: Draft, phase: Extract<Phase, { type: "Acquiring" }>): void {
   const { s, now } = d;
   if (s.pending !== null) return;
-  if (now >= phase.sentAtMs + patienceMs(s, phase.kind) || isBehind(s)) {
+  if (now >= phase.sentAtMs + patienceMs(s, phase.kind) || (isBehind(s) && !isOwnGrant(s))) {
     // From here on a grant for this nonce is void: the site may promise to the peer again.
     d.phase(rest(d, phase, "the witness did not answer"));
     d.set({ nextTryAtMs: now + s.policy.timing.heartbeatMs });
@@ -232,6 +232,8 @@ export function followRule(d: Draft): void {
   const { s } = d;
   if (!isBehind(s) || s.seen === null) return;
   const { seen } = s;
+  // The grant itself is behind, or is asked for again: it carries the lease that this sighting does not.
+  if (isOwnGrant(s) && (s.phase.type === "Acquiring" || s.incoming?.verified === true)) return;
   if (isAdopted(s)) d.phase({ type: "Adopting" });
   else if (s.phase.type !== "Standby" && s.phase.type !== "Blocked" && s.pending?.next.type !== "granted") {
     const reason = `superseded by epoch ${formatCert(seen)}`;
@@ -245,6 +247,10 @@ export function followRule(d: Draft): void {
   const ran = former !== null && (holdsCert(s) || s.record.cert === null) && !isSealed(s) ? former : null;
   const divergence = mine ? s.record.divergence : ran === null ? s.record.divergence : { cert: ran, saved: false };
   d.persist({ cert: seen, disarm: null, seal: null, incoming: null, veto: null, divergence }, { type: "followed" });
+}
+
+function isOwnGrant(s: AgentState): boolean {
+  return s.seen !== null && s.seen.holder === s.config.site;
 }
 
 /** The first grant got lost on its way here: what runs was never gated, and is not stopped now. */
@@ -262,6 +268,11 @@ export function afterFollow(d: Draft): void {
   d.set({ armed: false, ask: null, incoming: null, lastRefusal: null, nextTryAtMs: d.now });
   if (s.phase.type === "Adopting" && holdsCert(s)) return;
   d.phase(restPhase(s, "the witness holds an epoch for this site that never arrived"));
+  const { order } = s;
+  if (order !== null && s.record.cert?.holder === s.config.peer) {
+    d.outcome(order.nonce, true, "Done", `${s.config.peer} runs the group under epoch ${formatCert(s.record.cert)}`);
+    d.set({ order: null });
+  }
   if (s.record.cert !== null && s.phase.type === "Standby") {
     d.notice("Standby", `follows epoch ${formatCert(s.record.cert)}`);
   }

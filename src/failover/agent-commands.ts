@@ -76,18 +76,18 @@ function moveHere(d: Draft, verb: "failover" | "switchover", nonce: string, now:
   const { s } = d;
   const { timing } = s.policy;
   const answers = s.peer !== null && now - s.peer.heardAtMs <= timing.leaseMs && s.peer.state === "Active";
-  if (answers || verb === "switchover") {
-    const { group, site } = s.config;
-    d.set({ order: { verb: "switchover", nonce, untilMs: now + timing.switchTimeoutMs } });
-    d.emit({ type: "toPeer", message: { type: "SwitchAsk", group, opId: nonce, to: site, cert: s.record.cert } });
-    return;
-  }
-  if (s.record.veto !== null) {
+  if (!answers && s.record.veto !== null) {
     d.outcome(nonce, false, "Veto", vetoed(s).reason);
     return;
   }
-  const untilMs = now + 2 * timing.promiseMs + timing.requestMs;
-  d.set({ order: { verb: "failover", nonce, untilMs }, nextTryAtMs: now });
+  if (answers || verb === "switchover") {
+    const { group, site } = s.config;
+    d.emit({ type: "toPeer", message: { type: "SwitchAsk", group, opId: nonce, to: site, cert: s.record.cert } });
+  }
+  // A holder that answered a moment ago and is dead now does not take up the switchover: the failover goes on.
+  const patienceMs =
+    answers || verb === "switchover" ? timing.switchTimeoutMs : 2 * timing.promiseMs + timing.requestMs;
+  d.set({ order: { verb, nonce, untilMs: now + patienceMs }, nextTryAtMs: now });
 }
 
 /**
@@ -114,18 +114,23 @@ function force(d: Draft, command: Extract<Command, { verb: "force-fenced" }>): v
     return;
   }
   const next = { epoch: forcedEpoch(cert.epoch, s.config.site), holder: s.config.site, sig: "" };
+  d.set({ order: { verb: "force-fenced", nonce, untilMs: now + s.policy.timing.promiseMs, cert: next } });
+  forceRule(d);
+}
+
+/** Writes the forced epoch until it is known to be durable. */
+export function forceRule(d: Draft): void {
+  const { order, record } = d.s;
+  if (order === null || order.verb !== "force-fenced" || isRunning(d.s)) return;
   const patch = {
-    cert: next,
+    cert: order.cert,
     disarm: { by: "person" as const },
     veto: null,
     seal: null,
     incoming: null,
-    usedNonces: remembered(s.record.usedNonces, nonce),
+    usedNonces: remembered(record.usedNonces, order.nonce),
   };
-  d.set({ order: { verb: "failover", nonce, untilMs: now + s.policy.timing.promiseMs } });
-  if (d.persist(patch, { type: "forced" })) return;
-  d.set({ order: null });
-  d.outcome(nonce, false, "Busy", "a record is being written; order it again");
+  d.persist(patch, { type: "forced" });
 }
 
 export function afterForce(d: Draft): void {

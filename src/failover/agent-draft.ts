@@ -164,9 +164,11 @@ export function guardsSettled(s: AgentState): boolean {
   return true;
 }
 
+/** Automatic failover away from here is wanted and would be right: also after a lapse, which is what it is for. */
 export function isArmed(s: AgentState): boolean {
-  const { policy, record } = s;
-  if (s.phase.type !== "Active" || !policy.automatic || record.paused) return false;
+  const { policy, record, phase } = s;
+  const bound = isRunning(s) || phase.type === "Fenced" || phase.type === "Acquiring";
+  if (!bound || !holdsCert(s) || !policy.automatic || record.paused) return false;
   return !s.keepVeto && s.ask === null && !disarmMayBeDurable(s);
 }
 

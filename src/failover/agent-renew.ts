@@ -247,8 +247,8 @@ function grantorRules(d: Draft, renew: Renew): Refusal | null {
   }
   if (vetoRules(d, renew)) return refusal("Recording", "the disarm is being recorded");
   const running = renew.state === "Active" || renew.state === "Quiescing" || (renew.state === "Unknown" && renew.warm);
+  d.set({ armed: renew.armed && renew.disarm === "no" });
   if (!running) {
-    d.set({ armed: false });
     return refusal("NotRunning", `${renew.site} is ${renew.state} and needs a new epoch to run`);
   }
   const { echo } = renew;
@@ -259,10 +259,7 @@ function grantorRules(d: Draft, renew: Renew): Refusal | null {
     d.persist({ promiseMsMax: promiseMs }, { type: "none" });
     return refusal("Recording", "a longer promise is being recorded");
   }
-  d.set({
-    promiseUntilMs: Math.max(s.promiseUntilMs, now + promiseMs),
-    armed: renew.armed && renew.disarm === "no",
-  });
+  d.set({ promiseUntilMs: Math.max(s.promiseUntilMs, now + promiseMs) });
   return null;
 }
 

@@ -162,6 +162,7 @@ export type Continuation =
       readonly how: AcquireKind | "commit";
     }
   | { readonly type: "forced" }
+  | { readonly type: "divergenceSaved" }
   | { readonly type: "followed" }
   | { readonly type: "disarmed" }
   | { readonly type: "rearming" }
@@ -175,12 +176,15 @@ export interface Pending {
 }
 
 /** An order by a person that goes on until it is carried out or refused. */
-export interface Order {
-  readonly verb: "failover" | "switchover";
+export type Order = {
   readonly nonce: string;
   /** Given up after this. */
   readonly untilMs: number;
-}
+} & (
+  | { readonly verb: "failover" | "switchover" }
+  /** The forced certificate, until it is durable. */
+  | { readonly verb: "force-fenced"; readonly cert: Cert }
+);
 
 /** Switchover as seen by the target. */
 export interface Incoming {

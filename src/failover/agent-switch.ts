@@ -125,7 +125,7 @@ export function switchRefused(d: Draft, message: SwitchRefused): void {
     return;
   }
   if (message.refusal.code === "Voided" && s.record.incoming?.opId === message.opId) dropIncoming(d);
-  if (order !== null && order.verb === "switchover" && order.nonce === message.opId) {
+  if (order !== null && order.nonce === message.opId) {
     d.outcome(order.nonce, false, message.refusal.code, message.refusal.reason);
     d.set({ order: null });
   }

@@ -1,5 +1,4 @@
 /** The agent's reducer for one group at one site: see agent-state.ts for events and effects. */
-import { sameCert } from "./epoch.ts";
 import {
   acquireRefused,
   acquireRules,
@@ -11,7 +10,7 @@ import {
   lapseRule,
   wanted,
 } from "./agent-acquire.ts";
-import { afterForce, commanded } from "./agent-commands.ts";
+import { afterForce, commanded, forceRule } from "./agent-commands.ts";
 import { Draft, holdsCert, isLeaseFree, isRunning, leaseEndMs, restPhase } from "./agent-draft.ts";
 import { guardPolled, guardsAllDown, guardsHeldOn, unguardedRule } from "./agent-guards.ts";
 import {
@@ -235,6 +234,7 @@ function advance(d: Draft): void {
   settleGuards(d);
   incomingRule(d);
   sealRule(d);
+  forceRule(d);
   switchTimeouts(d);
   divergenceRule(d);
   acquireRules(d);
@@ -302,6 +302,9 @@ function continueWith(d: Draft, next: Continuation): void {
     case "followed":
       afterFollow(d);
       return;
+    case "divergenceSaved":
+      d.set({ following: null });
+      return;
     case "disarmed":
       d.set({ ask: null, keepVeto: true });
       d.notice("Disarmed", "runs without a lease: witness or peer is silent, the other has recorded no takeover");
@@ -323,10 +326,7 @@ function persistFailed(d: Draft, event: Extract<AgentEvent, { type: "persistFail
   const uncertain = s.uncertain || risky;
   d.set({ pending: null, uncertain, retryPersistAtMs: d.now + s.policy.timing.heartbeatMs });
   d.notice("RecordFailed", `the site's record could not be written: ${event.reason}`);
-  if (pending.next.type === "forced" && s.order !== null) {
-    d.outcome(s.order.nonce, false, "RecordFailed", event.reason);
-    d.set({ order: null });
-  }
+  if (pending.next.type === "divergenceSaved") d.set({ following: null });
   return true;
 }
 
@@ -337,10 +337,9 @@ function nodes(d: Draft, event: Extract<AgentEvent, { type: "nodes" }>): boolean
 }
 
 function divergenceSaved(d: Draft): void {
-  const { divergence, cert } = d.s.record;
+  const { divergence } = d.s.record;
   if (divergence === null || divergence.saved) return;
-  const stillFollows = cert !== null && sameCert(d.s.following, cert);
-  if (d.persist({ divergence: { ...divergence, saved: true } }, { type: "none" }) && stillFollows) {
+  // Not written now: it is saved again, which harms nothing.
+  if (!d.persist({ divergence: { ...divergence, saved: true } }, { type: "divergenceSaved" }))
     d.set({ following: null });
-  }
 }

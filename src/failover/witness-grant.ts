@@ -24,7 +24,7 @@ export function otherSite(state: WitnessGroup, site: SiteName): SiteName {
 
 /** Until both sites have shown, in this generation, that they hear this instance, it says yes to nothing. */
 export function recovering(state: WitnessGroup): boolean {
-  return state.record.sites.some((site) => (state.heard[site]?.echoMs ?? null) === null);
+  return state.record.sites.some((site) => state.heard[site]?.proven !== true);
 }
 
 /** The other site was heard within `windowMs` and is Ready. */

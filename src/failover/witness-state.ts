@@ -64,8 +64,10 @@ export interface Heard {
   readonly lagMs: number | null;
   readonly fenceCap: FenceCap;
   readonly promiseMs: number;
-  /** Newest stamp of this instance that the site has proven to have received; null when none. */
+  /** Newest stamp of this instance that this incarnation has proven to have received; null when none. */
   readonly echoMs: number | null;
+  /** Any incarnation of the site has done so. */
+  readonly proven: boolean;
 }
 
 export interface WitnessGroup {
@@ -78,7 +80,7 @@ export interface WitnessGroup {
   /** A resume that waits to hear the other site after it was asked. */
   readonly asked: { readonly nonce: string; readonly atMs: number } | null;
   /** Granted and not yet seen running. */
-  readonly unclaimed: { readonly site: SiteName; readonly incarnation: number } | null;
+  readonly unclaimed: { readonly site: SiteName; readonly incarnation: number; readonly nonce: string } | null;
   /** Source incarnation of the last switchover of this generation. */
   readonly lastOp: { readonly opId: string; readonly incarnation: number; readonly atMs: number } | null;
   /** Two witness generations with one number, or one epoch with two holders: a person decides. */

@@ -131,7 +131,13 @@ export function stepWitness(
   const draft = new Draft(instance, state, now);
   if (!state.record.sites.includes(message.site)) return { state, effects: [] };
   const last = state.heard[message.site];
-  if (last !== undefined && message.incarnation === last.incarnation && message.seq <= last.seq) {
+  // Only heartbeats replace one another; a question is answered by what is true now, in whatever order it comes.
+  if (
+    message.type === "Renew" &&
+    last !== undefined &&
+    message.incarnation === last.incarnation &&
+    message.seq <= last.seq
+  ) {
     return { state, effects: [] };
   }
   const outdated = last !== undefined && message.incarnation < last.incarnation;
@@ -194,6 +200,7 @@ function provenEcho(draft: Draft, message: { readonly echo: Renew["echo"] }, las
 
 function hear(draft: Draft, message: Renew): Heard {
   const last = draft.state.heard[message.site];
+  const echoMs = provenEcho(draft, message, last?.incarnation === message.incarnation ? last : undefined);
   const heard: Heard = {
     atMs: draft.now,
     incarnation: message.incarnation,
@@ -204,19 +211,22 @@ function hear(draft: Draft, message: Renew): Heard {
     lagMs: message.lagMs,
     fenceCap: message.fenceCap,
     promiseMs: message.leaseMs + Math.max(message.guardMs, message.stopBoundMs),
-    // A new incarnation has to prove by itself that it hears.
-    echoMs: provenEcho(draft, message, last?.incarnation === message.incarnation ? last : undefined),
+    // A new incarnation has to prove by itself that it hears; that its site was heard in this generation stays true.
+    echoMs,
+    proven: last?.proven === true || echoMs !== null,
   };
   draft.set({ heard: { ...draft.state.heard, [message.site]: heard } });
   return heard;
 }
 
-/** Only the order of arrival and the proof of hearing; what the site says of itself comes with its Renews. */
-function hearOrder(draft: Draft, message: Exclude<WitnessEvent["message"], Renew>): void {
+/** Only the proof of hearing; what the site says of itself comes with its Renews. */
+function hearEcho(draft: Draft, message: Exclude<WitnessEvent["message"], Renew>): void {
   const last = draft.state.heard[message.site];
   if (last === undefined || last.incarnation !== message.incarnation) return;
   const echoMs = "echo" in message ? provenEcho(draft, message, last) : last.echoMs;
-  draft.set({ heard: { ...draft.state.heard, [message.site]: { ...last, seq: message.seq, echoMs } } });
+  draft.set({
+    heard: { ...draft.state.heard, [message.site]: { ...last, echoMs, proven: last.proven || echoMs !== null } },
+  });
 }
 
 function renew(draft: Draft, message: Renew, outdated: boolean): void {
@@ -231,11 +241,11 @@ function renew(draft: Draft, message: Renew, outdated: boolean): void {
   const isHolder = record.cert !== null && record.cert.holder === message.site && sameCert(record.cert, message.cert);
   if (isHolder) {
     holderSays(draft, message);
+    draft.set({ armed: message.armed && message.disarm === "no" });
     voidByHolder(draft, message);
   }
   const refused = promiseRefusal(draft, message, heard, isHolder);
-  if (refused === null) promise(draft, message, heard);
-  else if (isHolder) draft.set({ armed: false });
+  if (refused === null) promise(draft, heard);
   draft.reply(message.site, renewAck(draft, message, refused));
 }
 
@@ -289,13 +299,10 @@ function promiseRefusal(draft: Draft, message: Renew, heard: Heard, isHolder: bo
   return null;
 }
 
-function promise(draft: Draft, message: Renew, heard: Heard): void {
+function promise(draft: Draft, heard: Heard): void {
   const { state, now } = draft;
   if (heard.promiseMs > state.record.promiseMsMax) draft.record({ promiseMsMax: heard.promiseMs });
-  draft.set({
-    promiseUntilMs: Math.max(state.promiseUntilMs, now + heard.promiseMs),
-    armed: message.armed && message.disarm === "no",
-  });
+  draft.set({ promiseUntilMs: Math.max(state.promiseUntilMs, now + heard.promiseMs) });
 }
 
 function renewAck(draft: Draft, message: Renew, refused: Refusal | null): RenewAck {
@@ -337,7 +344,8 @@ function acquire(draft: Draft, message: Acquire, outdated: boolean): void {
     answerRefused(draft, message, refusal("OlderIncarnation", `a newer incarnation of ${site} has been heard`));
     return;
   }
-  hearOrder(draft, message);
+  hearEcho(draft, message);
+  if (grantedBefore(draft, message)) return;
   const decision = decideGrant(draft.state, draft.instance, message, draft.now);
   if (decision.asked !== null) draft.set({ asked: decision.asked });
   if (decision.voids) draft.record(withoutSwitchingPatch(draft.state.record));
@@ -351,6 +359,18 @@ function acquire(draft: Draft, message: Acquire, outdated: boolean): void {
   }
   const { leaseMs, guardMs, seq, kind } = message;
   draft.reply(site, { type: "Grant", group, nonce, seq, kind, cert, leaseMs, guardMs, stamp: draft.stamp() });
+}
+
+/** The same question again: its grant was lost on the way, or could not be written down. It is the same grant. */
+function grantedBefore(draft: Draft, message: Acquire): boolean {
+  const { unclaimed, record, promiseUntilMs } = draft.state;
+  const { site, nonce, group, leaseMs, guardMs, seq, kind } = message;
+  if (unclaimed === null || unclaimed.nonce !== nonce || unclaimed.site !== site || record.cert === null) return false;
+  if (record.switching !== null || record.veto !== null || draft.state.blocked !== null) return false;
+  draft.set({ promiseUntilMs: Math.max(promiseUntilMs, draft.now + leaseMs + guardMs) });
+  const { cert } = record;
+  draft.reply(site, { type: "Grant", group, nonce, seq, kind, cert, leaseMs, guardMs, stamp: draft.stamp() });
+  return true;
 }
 
 /** The next epoch, for this site; its grant is a promise like any other. */
@@ -370,7 +390,7 @@ function grantTo(draft: Draft, message: Acquire | CaughtUp): Cert {
     promiseUntilMs: now + promiseMs,
     armed: false,
     asked: null,
-    unclaimed: { site: message.site, incarnation: message.incarnation },
+    unclaimed: { site: message.site, incarnation: message.incarnation, nonce: message.nonce },
   });
   return cert;
 }
@@ -388,7 +408,7 @@ function switchRefused(draft: Draft, message: SwitchPrepare | CaughtUp | Release
 }
 
 function prepare(draft: Draft, message: SwitchPrepare, outdated: boolean): void {
-  if (!outdated) hearOrder(draft, message);
+  if (!outdated) hearEcho(draft, message);
   const refused = prepareRefusal(draft, message, outdated);
   if (refused !== null) {
     switchRefused(draft, message, refused);
@@ -426,7 +446,7 @@ function prepareRefusal(draft: Draft, message: SwitchPrepare, outdated: boolean)
 }
 
 function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): void {
-  if (!outdated) hearOrder(draft, message);
+  if (!outdated) hearEcho(draft, message);
   const { state } = draft;
   const { record } = state;
   const { opId, nonce, seq, group, site, leaseMs, guardMs } = message;
@@ -454,7 +474,7 @@ function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): void {
 
 function abort(draft: Draft, message: Abort, outdated: boolean): void {
   if (outdated) return;
-  hearOrder(draft, message);
+  hearEcho(draft, message);
   const { switching } = draft.state.record;
   if (switching?.opId === message.opId && switching.from === message.site) {
     draft.record(withoutSwitchingPatch(draft.state.record));
@@ -463,7 +483,7 @@ function abort(draft: Draft, message: Abort, outdated: boolean): void {
 
 /** Deleting a group: only the holder lets go of it, so that no site that runs it is forgotten. */
 function release(draft: Draft, message: Release, outdated: boolean): void {
-  if (!outdated) hearOrder(draft, message);
+  if (!outdated) hearEcho(draft, message);
   const { record } = draft.state;
   const holds = record.cert !== null && record.cert.holder === message.site && sameCert(record.cert, message.cert);
   if (!record.released && (outdated || !holds || record.switching !== null)) {

@@ -155,10 +155,7 @@ type NodeFault =
   | "node-unguarded"
   | "guard-crash";
 
-function onNodes(
-  world: World,
-  fault: Extract<Fault, { kind: NodeFault }>,
-): void {
+function onNodes(world: World, fault: Extract<Fault, { kind: NodeFault }>): void {
   const site = world.sites[fault.site];
   if (fault.kind === "site-off") {
     site.crash();

@@ -120,7 +120,7 @@ export class Oracle {
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
       const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + leaseMs;
       const nodes = site.nodes.filter(
-        (node) => node.guarded && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
+        (node) => (node.records[g]?.cert ?? null) !== null && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
       );
       if (since > bound && nodes.length > 0) {
         this.fail("I3", `g${g} runs on ${nodes[0]?.name} ${Math.round(since)} ms after its last lease`);
@@ -146,6 +146,7 @@ export class Oracle {
     const holder = message.cert.holder as SiteKey;
     const other = world.peerOf(holder);
     this.noteCert(g, message.cert);
+    this.covered.set(`${holder}/g${g}`, world.t);
     world.note("ORACLE", `${message.type} ${formatCert(message.cert)}`);
     const moved = before.record.cert !== null && before.record.cert.holder !== holder;
     if (!moved) return;
