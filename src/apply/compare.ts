@@ -75,6 +75,10 @@ function sameScalar(desired: unknown, live: unknown): boolean {
   const right = scalarText(live);
   if (left === undefined || right === undefined) return isEmpty(desired) && isEmpty(live);
   if (left === right) return true;
+  if (typeof desired !== "string" && typeof live !== "string") {
+    // Other spellings of one number; beyond 2^53 equal doubles may stand for different integers.
+    return Number(left) === Number(right) && Math.abs(Number(left)) <= Number.MAX_SAFE_INTEGER;
+  }
   const amount = quantity(left);
   return amount !== undefined && amount === quantity(right);
 }

@@ -52,6 +52,10 @@ function sameToUs(a: Seen, b: Seen): boolean {
   return a.uid === b.uid && a.owned === b.owned && a.foreign === b.foreign && !a.deleting;
 }
 
+function isSighting(seen: Seen, object: KubeObject): boolean {
+  return seen.resourceVersion === object.metadata.resourceVersion && seen.uid === object.metadata.uid;
+}
+
 /** Versions are decimal numbers that rise; where they are not, the later sighting counts as newer. */
 function olderThan(a: Seen, b: Seen): boolean {
   const left = Number(a.resourceVersion);
@@ -103,8 +107,10 @@ export class CopyStore {
    */
   observe(object: KubeObject): "same" | "appeared" | "drifted" | "unverified" {
     const key = keyOf(object);
-    const seen = look(object, this.#manager);
     const copy = this.#copies.get(key);
+    // The echo of our own write, by far the most frequent case.
+    if (copy?.expected !== undefined && isSighting(copy.seen, object)) return "same";
+    const seen = look(object, this.#manager);
     if (copy === undefined) {
       this.#set(key, { seen, expected: undefined, hash: "" });
       return "appeared";

@@ -10,6 +10,7 @@ import { classify, type Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
 import { type GroupSite, isBookkeeping } from "./site.ts";
+import { managersOf } from "./view.ts";
 import { runWave } from "./waves.ts";
 
 /**
@@ -192,7 +193,7 @@ async function restoreOwners(site: GroupSite, key: ObjectKey, signal: AbortSigna
       const live = await client.find(resource, placeOf(object), { signal });
       const isHeld = live?.metadata.managedFields?.some((entry) => entry.manager === site.manager) ?? false;
       if (live === undefined || !isHeld) continue;
-      const request = restoreRequest(live, made?.managers ?? [], object, site.manager);
+      const request = restoreRequest(live, made === undefined ? [] : managersOf(made.entry), object, site.manager);
       await client.request("PATCH", pathOf(resource, placeOf(object)), {
         query: request.query,
         body: JSON.stringify(request.body),

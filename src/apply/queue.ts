@@ -42,7 +42,6 @@ interface Entry {
   attempt: number;
   need: string | undefined;
   timer: NodeJS.Timeout | undefined;
-  readonly onAttempt: Array<() => void>;
 }
 
 export class KeyedQueue<K extends string> {
@@ -52,6 +51,7 @@ export class KeyedQueue<K extends string> {
   readonly #needs = new Map<string, Set<K>>();
   #resume: NodeJS.Timeout | undefined;
   #stopped = false;
+  #waiting = 0;
 
   constructor(options: QueueOptions<K>) {
     this.#options = options;
@@ -65,9 +65,7 @@ export class KeyedQueue<K extends string> {
 
   /** Keys that wait for a retry. */
   get waiting(): number {
-    let count = 0;
-    for (const entry of this.#entries.values()) if (entry.phase === "waiting") count++;
-    return count;
+    return this.#waiting;
   }
 
   has(key: K): boolean {
@@ -76,37 +74,15 @@ export class KeyedQueue<K extends string> {
 
   /** Asks for a run of `key` after this moment. One that waits for a retry is taken at once: its state is new. */
   add(key: K): void {
-    this.#add(key);
-  }
-
-  /** Resolves when a run of `key` that began after this call has ended, whatever came of it. */
-  attempted(key: K): Promise<void> {
-    return new Promise((resolve) => {
-      const entry = this.#add(key);
-      if (entry === undefined) resolve();
-      else entry.onAttempt.push(resolve);
-    });
-  }
-
-  #add(key: K): Entry | undefined {
-    if (this.#stopped) return undefined;
+    if (this.#stopped) return;
     const known = this.#entries.get(key);
     if (known === undefined) {
-      const entry: Entry = {
-        phase: "ready",
-        again: false,
-        attempt: 0,
-        need: undefined,
-        timer: undefined,
-        onAttempt: [],
-      };
-      this.#entries.set(key, entry);
+      this.#entries.set(key, { phase: "ready", again: false, attempt: 0, need: undefined, timer: undefined });
       this.#schedule(key);
-      return entry;
+      return;
     }
     if (known.phase === "running") known.again = true;
     if (known.phase === "waiting") this.#ready(key, known, 0);
-    return known;
   }
 
   /** Something that keys may be waiting for has come: those that named it are tried now. */
@@ -115,11 +91,6 @@ export class KeyedQueue<K extends string> {
       const entry = this.#entries.get(key);
       if (entry?.phase === "waiting") this.#ready(key, entry, entry.attempt);
     }
-  }
-
-  /** Tries everything that waits for a retry now. */
-  wakeAll(): void {
-    for (const [key, entry] of this.#entries) if (entry.phase === "waiting") this.#ready(key, entry, entry.attempt);
   }
 
   /** Resolves when nothing is ready or running (what waits for a retry does not count). */
@@ -143,6 +114,7 @@ export class KeyedQueue<K extends string> {
   #ready(key: K, entry: Entry, attempt: number): void {
     clearTimeout(entry.timer);
     this.#unneed(key, entry);
+    if (entry.phase === "waiting") this.#waiting--;
     entry.phase = "ready";
     entry.attempt = attempt;
     this.#schedule(key);
@@ -150,7 +122,12 @@ export class KeyedQueue<K extends string> {
 
   #schedule(key: K): void {
     const priority = this.#options.priorityOf?.(key) ?? 0;
-    this.#lanes.add(() => this.#work(key), { priority }).catch((error: unknown) => this.#options.onDefect(key, error));
+    this.#lanes
+      .add(() => this.#work(key), { priority })
+      .catch((error: unknown) => {
+        // A stop rejects what has not started, which is what it is for.
+        if (!this.#stopped) this.#options.onDefect(key, error);
+      });
   }
 
   async #work(key: K): Promise<void> {
@@ -158,10 +135,8 @@ export class KeyedQueue<K extends string> {
     if (entry === undefined || entry.phase !== "ready") return;
     entry.phase = "running";
     entry.again = false;
-    const waiters = entry.onAttempt.splice(0);
     const outcome = await this.#run(key, entry.attempt);
     this.#finish(key, entry, outcome);
-    for (const resolve of waiters) resolve();
   }
 
   async #run(key: K, attempt: number): Promise<Outcome> {
@@ -181,6 +156,7 @@ export class KeyedQueue<K extends string> {
     const firstMs = outcome.slow === true ? retryMaxMs : retryFirstMs;
     const waitMs = backoffMs(entry.attempt, { firstMs, maxMs: retryMaxMs }, this.#options.random);
     entry.phase = "waiting";
+    this.#waiting++;
     entry.attempt++;
     entry.need = outcome.need;
     if (outcome.need !== undefined) this.#need(outcome.need).add(key);
@@ -216,7 +192,7 @@ export class KeyedQueue<K extends string> {
 
   #drop(key: K, entry: Entry): void {
     this.#unneed(key, entry);
+    if (entry.phase === "waiting") this.#waiting--;
     this.#entries.delete(key);
-    for (const resolve of entry.onAttempt) resolve();
   }
 }

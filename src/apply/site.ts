@@ -76,6 +76,7 @@ export class GroupSite {
   own: ReadonlySet<string> = new Set();
   #listener: SiteListener | undefined;
   #role: Role = "standby";
+  readonly #writing = new Set<ObjectKey>();
   #verifying = false;
   #isOpen = false;
   readonly #ready = new Pulse();
@@ -127,12 +128,15 @@ export class GroupSite {
     this.#listener = listener;
     this.#verifying = true;
     this.#isOpen = true;
-    this.watches.start({ signal });
     let count = 0;
+    const targets = new Set<ObjectKey>();
     for (const [key] of this.journal.entries()) {
-      this.#map(key);
+      for (const target of this.#map(key)) targets.add(target);
       if (++count % turnCount === 0) await nextTurn(undefined, { signal });
     }
+    // Only now: what a watch lists can be compared only when it is known which key it belongs to.
+    this.watches.start({ signal });
+    for (const target of targets) this.watch(target);
     await this.#watchesReady(signal);
     this.#verifying = false;
   }
@@ -159,17 +163,19 @@ export class GroupSite {
     this.notes.clear();
   }
 
-  #map(key: ObjectKey): void {
-    if (isBookkeeping(key)) return;
+  /** Works out which objects at this site the key is for. */
+  #map(key: ObjectKey): readonly ObjectKey[] {
+    if (isBookkeeping(key)) return [];
     try {
       const made = this.view.renderKey(key, this.#role);
-      if (made === undefined) return;
+      if (made === undefined) return [];
       const kept = staysWhileWithheld(made) ? [this.view.keyAtSite(key)] : [];
       const targets = [...made.targets.map((target) => target.key), ...kept];
       this.assignments.assign(key, targets);
-      for (const target of targets) this.watch(target);
+      return targets;
     } catch (error) {
       this.notes.failed(key, renderFailure(error), this.options.clock.wallMs());
+      return [];
     }
   }
 
@@ -202,7 +208,9 @@ export class GroupSite {
       if (!this.watch(target.key)) return { kind: "failed", entry, failure: watchStarting(target.key) };
       const isNew = this.copies.get(target.key) === undefined;
       const context = { role, adopt: this.view.spec.adopt, own: this.own, exact: options.exact ?? false };
-      const verdict = await this.reconciler.bring(target, { ...context, signal: options.signal });
+      this.#writing.add(target.key);
+      const bringing = this.reconciler.bring(target, { ...context, signal: options.signal });
+      const verdict = await bringing.finally(() => this.#writing.delete(target.key));
       if (verdict.kind === "failed")
         return { kind: "failed", entry, failure: await this.#known(verdict.failure, options) };
       if (isNew) this.#came(target.key);
@@ -212,7 +220,7 @@ export class GroupSite {
 
   #bookkept(key: ObjectKey): RenderedKey | undefined {
     const entry = this.journal.read(key);
-    return entry && { entry, rendered: { objects: [], findings: [], waitsFor: [] }, managers: [], targets: [] };
+    return entry && { entry, rendered: { objects: [], findings: [], waitsFor: [] }, targets: [] };
   }
 
   async #render(
@@ -290,7 +298,8 @@ export class GroupSite {
     }
     if (change === "appeared" && this.#verify(source, object)) return this.#came(key);
     if (this.#verifying) return;
-    this.#listener?.drifted(source);
+    // What is being written is compared with the answer to the write.
+    if (!this.#writing.has(key)) this.#listener?.drifted(source);
     if (change === "appeared") this.#came(key);
   }
 

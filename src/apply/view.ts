@@ -10,7 +10,7 @@ import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/obje
 import { mappingFor } from "../render/mapping.ts";
 import { indexLabels, type LabelIndex } from "../render/mutations/label-index.ts";
 import { render } from "../render/render.ts";
-import type { Facts, Rendered, Role } from "../render/types.ts";
+import type { Facts, Rendered, Role, SourceRecord } from "../render/types.ts";
 
 /**
  * One group as the standby should have it: the journal's objects rendered for this site with what was observed here.
@@ -29,7 +29,6 @@ export interface Target {
 export interface RenderedKey {
   readonly entry: JournalEntry;
   readonly rendered: Rendered;
-  readonly managers: readonly ManagedFieldsEntry[];
   readonly targets: readonly Target[];
 }
 
@@ -131,24 +130,20 @@ export class GroupView {
   renderKey(key: ObjectKey, role: Role): RenderedKey | undefined {
     const entry = this.#options.journal.read(key);
     if (entry === undefined) return undefined;
-    if (entry.object === "") return { entry, rendered: nothing, managers: [], targets: [] };
+    if (entry.object === "") return { entry, rendered: nothing, targets: [] };
     const object = parseJson(entry.object) as KubeObject;
-    const managers = parseJson(entry.managers) as readonly ManagedFieldsEntry[];
     const spec = this.spec;
     const { site, journal } = this.#options;
-    const rendered = render(
-      { key, object, managers },
-      {
-        spec,
-        group: journal.group,
-        site,
-        source: peerOf(spec, site),
-        role,
-        epoch: journal.epoch() ?? "",
-        facts: this.#facts(),
-      },
-    );
-    return { entry, rendered, managers, targets: rendered.objects.map((item) => targetOf(item)) };
+    const rendered = render(recordOf(entry, object), {
+      spec,
+      group: journal.group,
+      site,
+      source: peerOf(spec, site),
+      role,
+      epoch: journal.epoch() ?? "",
+      facts: this.#facts(),
+    });
+    return { entry, rendered, targets: rendered.objects.map((item) => targetOf(item)) };
   }
 
   /** Key at this site of a key at the source, as far as the mappings alone decide it. */
@@ -215,6 +210,24 @@ export class GroupView {
       if (entry !== undefined) yield JSON.parse(entry.object) as KubeObject;
     }
   }
+}
+
+/** Owners are looked at for a few kinds only, and parsing them costs as much as parsing the object. */
+function recordOf(entry: JournalEntry, object: KubeObject): SourceRecord {
+  let managers: readonly ManagedFieldsEntry[] | undefined;
+  return {
+    key: entry.key,
+    object,
+    get managers() {
+      managers ??= managersOf(entry);
+      return managers;
+    },
+  };
+}
+
+/** The source's managedFields of an entry. */
+export function managersOf(entry: JournalEntry): readonly ManagedFieldsEntry[] {
+  return parseJson(entry.managers) as readonly ManagedFieldsEntry[];
 }
 
 const nothing: Rendered = { objects: [], findings: [], waitsFor: [] };

@@ -11,6 +11,8 @@ export class Watermark {
   /** Of each key that waits: the first state that is not applied, and the first received since work on it began. */
   readonly #pending = new Map<ObjectKey, { from: number; next: number | undefined }>();
   readonly #excused = new Set<ObjectKey>();
+  /** Keys that are being worked on. */
+  readonly #started = new Set<ObjectKey>();
   readonly #heap = new MinHeap();
   #ceiling = 0;
 
@@ -22,7 +24,7 @@ export class Watermark {
   received(key: ObjectKey, seq: number): void {
     const pending = this.#pending.get(key);
     if (pending === undefined) {
-      this.#pending.set(key, { from: seq, next: undefined });
+      this.#pending.set(key, { from: seq, next: this.#started.has(key) ? seq : undefined });
       this.#heap.push(seq, key);
     } else {
       pending.next ??= seq;
@@ -31,12 +33,14 @@ export class Watermark {
 
   /** The newest received state of `key` is at the standby. */
   applied(key: ObjectKey): void {
+    this.#started.delete(key);
     this.#excused.delete(key);
     this.#pending.delete(key);
   }
 
   /** A state of `key` is at the standby, but newer ones have been received since: those are what is missing. */
   overtaken(key: ObjectKey): void {
+    this.#started.delete(key);
     this.#excused.delete(key);
     const pending = this.#pending.get(key);
     if (pending === undefined || pending.next === undefined) return;
@@ -47,6 +51,7 @@ export class Watermark {
 
   /** Work on the present state of `key` begins: what is received from now on is newer than what is being written. */
   started(key: ObjectKey): void {
+    this.#started.add(key);
     const pending = this.#pending.get(key);
     if (pending !== undefined) pending.next = undefined;
   }
