@@ -95,7 +95,7 @@ while :; do sleep 1000000 & wait; done`;
 const agentHolderScript = `set -e
 ip link set lo up
 : > "$0"
-exec sleep 1000000000`;
+while :; do sleep 1000000 & wait; done`;
 
 /**
  * Makes namespaces for a place, or, with `within`, a network namespace inside another place.
@@ -141,8 +141,8 @@ export async function hold(
 /** The host's number of the process that holds the namespaces of a place. */
 export async function holderOf(bedDir: string, name: string): Promise<number> {
   const holders = (await findProcesses(bedDir)).filter((found) => found.name === `${name}/init` && !isWrapper(found));
-  // A shell that holds namespaces has a `sleep` beneath it; an agent's holder became one.
-  const holder = holders.find((found) => found.command === "sh") ?? holders[0];
+  // The shell that holds the namespaces has a `sleep` beneath it.
+  const holder = holders.find((found) => found.command === "sh");
   if (holder === undefined) throw new LifeboatError("NotFound", `${name} is down`, { hint: `fault restore ${name}` });
   return holder.pid;
 }

@@ -147,6 +147,9 @@ export async function findProcesses(bedDir: string): Promise<Found[]> {
   return found.filter((entry) => entry !== undefined);
 }
 
+/** A process shows no environment for a moment while it becomes another program: it takes two looks to be sure. */
+const looksCount = 2;
+
 /**
  * SIGKILLs every process of the bed that `which` selects, again until none is left: a process may be forking while it
  * is looked at. Throws Timeout when some survive `limitMs`.
@@ -157,9 +160,9 @@ export async function killProcesses(
   options: { readonly limitMs?: number } = {},
 ): Promise<void> {
   const deadlineMs = Date.now() + (options.limitMs ?? 20_000);
-  for (;;) {
+  for (let clearLooks = 0; clearLooks < looksCount;) {
     const left = (await findProcesses(bedDir)).filter(which);
-    if (left.length === 0) return;
+    clearLooks = left.length === 0 ? clearLooks + 1 : 0;
     if (Date.now() > deadlineMs) {
       throw new LifeboatError(
         "Timeout",

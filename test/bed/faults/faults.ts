@@ -1,6 +1,7 @@
 /** Everything that can be made to go wrong in a bed; one interface for demo, tests, benches and the command line. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { LifeboatError, hasCode } from "../../../src/errors.ts";
 import { freeze } from "../cgroups.ts";
 import { run } from "../command.ts";
@@ -57,6 +58,10 @@ export interface FaultState {
   readonly delays: readonly Delay[];
   readonly mbitPerSecond: Readonly<Record<string, number>>;
 }
+
+/** A process that has just been started shows no environment for a moment while it becomes its program. */
+const looksCount = 3;
+const lookEveryMs = 20;
 
 const noFaults: FaultState = { cuts: [], delays: [], mbitPerSecond: {} };
 
@@ -186,9 +191,12 @@ export class BedFaults implements Faults {
   }
 
   async #select(target: string, selected: (found: Found) => boolean): Promise<Found[]> {
+    for (let looks = 0; looks < looksCount; looks++) {
+      const found = (await findProcesses(this.#record.dir)).filter(selected);
+      if (found.length > 0) return found;
+      await sleep(lookEveryMs);
+    }
     const all = await findProcesses(this.#record.dir);
-    const found = all.filter(selected);
-    if (found.length > 0) return found;
     const names = new Set(all.map((entry) => entry.name).filter((name) => !name.endsWith("/init")));
     throw new LifeboatError("NotFound", `nothing runs as ${target}`, {
       hint: `what runs: ${[...names].toSorted().join(", ")}`,
