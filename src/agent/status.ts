@@ -1,5 +1,6 @@
 import type { Condition } from "../config/status.ts";
 import type { GroupStatus } from "../config/group.ts";
+import type { TimelineEvent } from "../failover/runner/timeline.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 
 export type GroupView = ReturnType<GroupRuntime["view"]>;
@@ -126,8 +127,22 @@ function lastMove(view: GroupView, { site }: StatusContext): GroupStatus["lastFa
     decisionMs: heard === undefined || granted === undefined ? undefined : Math.round(granted - heard),
     rtoMs: heard === undefined || ready === undefined ? undefined : Math.round(ready - heard),
     outcome: failed === 0 ? `started in ${seconds(tookMs)}` : `started in ${seconds(tookMs)}, ${failed} objects failed`,
+    timeline: decisionOf(failover.timeline),
   });
 }
+
+/** What led to the move: from the last sign of the old site to the start of everything. */
+function decisionOf(events: readonly TimelineEvent[]): { event: string; at: string; detail: string }[] {
+  const last = events.findLastIndex(({ event }) => event === "started");
+  const until = events.slice(0, last + 1);
+  const first = Math.max(0, until.findLastIndex(({ event }) => event === "lastPeerHeartbeat"));
+  return until
+    .slice(Math.max(first, until.length - timelineMaxCount))
+    .map(({ event, wallMs, detail }) => ({ event, at: new Date(wallMs).toISOString(), detail }));
+}
+
+/** A move is about ten events. */
+const timelineMaxCount = 20;
 
 const movedHere: ReadonlySet<string> = new Set(["takeover", "manual", "commit", "forced"]);
 

@@ -92,6 +92,18 @@ export const groupStatusSchema = z
         rtoMs: ms("From the last sign of life of the old site to all workloads ready."),
         outcome: text("How it ended."),
         request: text("The request that caused it, so that the same one is not followed twice."),
+        timeline: z
+          .array(
+            z
+              .looseObject({
+                event: z.string().describe("What happened."),
+                at: z.string().describe("When, on this site's clock."),
+                detail: text("What it was about."),
+              })
+              .describe("A step."),
+          )
+          .describe("What led to it, oldest first.")
+          .optional(),
       })
       .describe("The latest change of the active site.")
       .optional(),
