@@ -23,8 +23,9 @@ async function readCrds(): Promise<KubeObject[]> {
 
 /** `true` when the API server serves what the CRD describes. */
 export function isEstablished(crd: KubeObject): boolean {
-  const { conditions = [] } = (crd["status"] ?? {}) as { conditions?: { type: string; status: string }[] };
-  return conditions.some(({ type, status }) => type === "Established" && status === "True");
+  // Just created, it has a status whose conditions are null.
+  const { conditions } = (crd["status"] ?? {}) as { conditions?: { type: string; status: string }[] | null };
+  return conditions?.some(({ type, status }) => type === "Established" && status === "True") ?? false;
 }
 
 /** Installs Lifeboat's CRDs and makes the agent's namespace; harmless when both are there. */
