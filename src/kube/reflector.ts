@@ -25,7 +25,7 @@ export interface ReflectorHandler {
  * - `listing`, `watching`: at work
  * - `waiting`: something failed; retried with backoff for ever
  * - `forbidden`: permission is missing; retried slowly
- * - `missing`: the API server does not serve the kind; retried slowly
+ * - `missing`: the API server does not serve the kind (any more, or not yet again); retried with backoff
  * - `rewound`: the API server's clock of versions went backwards (its store was restored from a backup); nothing more
  *   is delivered until {@link Reflector.acceptRewind}
  */
@@ -62,7 +62,7 @@ export interface ReflectorOptions {
 }
 
 const retryLimits = { firstMs: 200, maxMs: 30_000 };
-/** A missing permission or kind comes by a person's hand, and each try is a refused request in the audit log. */
+/** A missing permission comes by a person's hand, and each try is a refused request in the audit log. */
 const slowRetryMs = 30_000;
 /** A watch ends by itself after 5 to 10 minutes, spread so that the watches of an agent do not end together. */
 const watchSeconds = 300;
@@ -391,19 +391,24 @@ export class Reflector {
     this.#suspect = true;
     const code = kubeStatusOf(error)?.code;
     if (code === 410 || hasReason(error, "Expired") || hasReason(error, "Gone")) this.#version = undefined;
-    if (hasCode(error, "KubeForbidden")) return this.#slow("forbidden", error);
-    if (code === 404 || code === 405) return this.#slow("missing", error);
+    if (hasCode(error, "KubeForbidden")) {
+      this.#unreadable("forbidden", error);
+      return true;
+    }
+    if (code === 404 || code === 405) {
+      this.#unreadable("missing", error);
+      return false;
+    }
     this.#log.debug({ err: error }, "watch interrupted");
     this.#enter("waiting");
     return false;
   }
 
-  #slow(phase: "forbidden" | "missing", error: unknown): true {
+  #unreadable(phase: "forbidden" | "missing", error: unknown): void {
     // Whatever happened meanwhile has no events: the next success begins with a list.
     this.#version = undefined;
     if (this.#phase !== phase) this.#log.warn({ err: error }, "kind cannot be read");
     this.#enter(phase);
-    return true;
   }
 
   /** After an interruption: an API server whose versions went backwards was restored, and its past is not a change. */
