@@ -21,9 +21,12 @@ export const errorCodes = {
   PeerCertificate: "The peer's certificate is not from the pair's authority, or names another site.",
   PeerUnreachable: "The peer agent could not be reached. It is retried for ever.",
   WitnessUnreachable: "The witness could not be reached. Replication goes on; automatic failover waits for it.",
-  WitnessStoreFull: "The disk of the witness's store is full. The witness stops; the active sites go on by each other's lease.",
-  WitnessStoreCorrupt: "The witness's store is damaged. Move it away and restart; it relearns everything from the sites.",
-  WitnessStoreUnreachable: "The witness's store could not be reached. It is retried; the witness answers nobody meanwhile.",
+  WitnessStoreFull:
+    "The disk of the witness's store is full. The witness stops; the active sites go on by each other's lease.",
+  WitnessStoreCorrupt:
+    "The witness's store is damaged. Move it away and restart; it relearns everything from the sites.",
+  WitnessStoreUnreachable:
+    "The witness's store could not be reached. It is retried; the witness answers nobody meanwhile.",
   WitnessReplaced: "Another witness process took over the store. This one ends; the other one goes on.",
   FailoverRefused: "The failover was refused. The message names the rule and what to do.",
   ToolMissing: "A program that is needed is not installed. The hint is the line that installs it.",

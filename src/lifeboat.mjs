@@ -11,9 +11,7 @@ const main = fileURLToPath(new URL("main.ts", import.meta.url));
 if (major > 24 || (major === 24 && minor >= 11)) {
   await import("./main.ts");
 } else {
-  const pinned = fileURLToPath(
-    new URL(`../node_modules/node-linux-${process.arch}/bin/node`, import.meta.url),
-  );
+  const pinned = fileURLToPath(new URL(`../node_modules/node-linux-${process.arch}/bin/node`, import.meta.url));
   if (existsSync(pinned)) {
     const child = spawn(pinned, [main, ...process.argv.slice(2)], { stdio: "inherit" });
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));

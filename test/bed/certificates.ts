@@ -1,5 +1,5 @@
 // oxlint-disable-next-line import/no-unassigned-import -- @peculiar/x509 does not load without its effect
-import "./reflect-metadata.ts";
+import "../../src/rpc/reflect.ts";
 import { readFile, writeFile } from "node:fs/promises";
 import { webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
