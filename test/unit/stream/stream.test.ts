@@ -201,6 +201,21 @@ describe("a stream", () => {
     expect(regular.sink.objects()).toEqual(regular.source.objects());
   });
 
+  it("makes a check that was asked for on a stream that then broke", async () => {
+    const check = new Pulse();
+    await using bench = await start({ source: filled("r1", 50), pull: { check } });
+    bench.pull();
+    await bench.converged();
+    bench.sink.corrupt("/ConfigMap/shop/c1", undefined);
+    bench.proxy.mode = "silent";
+    check.raise();
+    await sleep(50);
+    bench.breakStreams();
+    bench.proxy.mode = "pass";
+    await bench.converged();
+    expect(bench.sink.objects()).toEqual(bench.source.objects());
+  });
+
   it("compares many times under constant change without ever sending too much or standing still", async () => {
     const check = new Pulse();
     await using bench = await start({ source: filled("r1", 300), pull: { check } });
