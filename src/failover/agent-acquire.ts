@@ -244,7 +244,7 @@ export function followRule(d: Draft): void {
   const mine = seen.holder === s.config.site;
   // A source that was never granted anything ran ungated, or has forgotten.
   const former = s.record.cert ?? (s.config.source ? seen : null);
-  const ran = former !== null && (holdsCert(s) || s.record.cert === null) && !isSealed(s) ? former : null;
+  const ran = former !== null && (holdsCert(s) || s.record.cert === null) && !isCommitted(s) ? former : null;
   const divergence = mine ? s.record.divergence : ran === null ? s.record.divergence : { cert: ran, saved: false };
   d.persist({ cert: seen, disarm: null, seal: null, incoming: null, veto: null, divergence }, { type: "followed" });
 }
@@ -259,8 +259,10 @@ function isAdopted(s: AgentState): boolean {
   return s.phase.type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
 }
 
-function isSealed(s: AgentState): boolean {
-  return s.record.seal !== null && sameCert(s.record.seal.cert, s.record.cert);
+/** The witness has said that the target goes on from this site's seal: nothing here is missing there. */
+function isCommitted(s: AgentState): boolean {
+  const { seal, cert } = s.record;
+  return seal !== null && sameCert(seal.cert, cert) && s.committedOp === seal.opId;
 }
 
 export function afterFollow(d: Draft): void {

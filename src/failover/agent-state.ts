@@ -243,6 +243,8 @@ export interface AgentState {
   readonly incoming: Incoming | null;
   /** A switchover given up before its seal, until the witness has voided it. */
   readonly aborting: string;
+  /** The switchover of this site's seal, once the witness has said that it is committed. */
+  readonly committedOp: string;
   readonly deposedBy: number;
   readonly unguardedAllowed: boolean;
   /** The divergence is being saved, or the peer is being followed, under this certificate. */

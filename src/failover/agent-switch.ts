@@ -258,6 +258,7 @@ function dropIncoming(d: Draft): void {
 /** What the witness says of the switchover this site is in. */
 export function opHeard(d: Draft, op: "none" | "open" | "voided" | "committed"): void {
   const { s } = d;
+  if (op === "committed" && s.phase.type === "Sealed") d.set({ committedOp: s.phase.opId });
   if (op !== "voided") return;
   if (s.aborting !== "") d.set({ aborting: "" });
   const { phase } = s;

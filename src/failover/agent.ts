@@ -99,6 +99,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     order: null,
     incoming: null,
     aborting: "",
+    committedOp: "",
     deposedBy: record.incarnation,
     unguardedAllowed: false,
     following: null,
