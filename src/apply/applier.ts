@@ -74,7 +74,7 @@ export class Applier {
   async #follow(life: AbortSignal): Promise<void> {
     using scope = linkedAbort(life);
     this.#follower = this.#newFollower();
-    this.#enter(this.#site.view.hasSpec ? "starting" : "waiting");
+    this.#enter("starting");
     const ended = this.#follower.follow({ signal: scope.signal, siteSignal: life });
     this.#following = { scope, ended };
     try {
@@ -97,7 +97,7 @@ export class Applier {
     for (const { reason } of notes.withheld.values()) withheld[reason] = (withheld[reason] ?? 0) + 1;
     const paused = deletes.paused;
     return {
-      phase: this.#phase === "starting" && settled ? "following" : this.#phase,
+      phase: this.#phase === "starting" ? this.#followingPhase() : this.#phase,
       synced: journal.synced && settled && watermark.pendingCount === notes.failing.size,
       suspended: view.hasSpec && view.spec.suspend,
       objects: journal.size,
@@ -119,6 +119,11 @@ export class Applier {
           : { sinceMs: paused.sinceWallMs, count: paused.count, of: paused.of, pending: journal.pendingDeletes },
       promotable: undefined,
     };
+  }
+
+  #followingPhase(): ApplierStatus["phase"] {
+    if (!this.#site.view.hasSpec) return "waiting";
+    return this.#follower.opened ? "following" : "starting";
   }
 
   /** Calls `listener` with the status after it changed, at most ten times a second, until disposed. */

@@ -54,6 +54,11 @@ export class Follower implements SiteListener {
     });
   }
 
+  /** What was there at the start is known. */
+  get opened(): boolean {
+    return this.#opened;
+  }
+
   /** What was there at the start has been looked at, and nothing is ready or being written. */
   get settled(): boolean {
     return this.#opened && this.#queue.size === this.#queue.waiting;

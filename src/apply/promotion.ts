@@ -8,9 +8,12 @@ import { restoreRequest } from "../render/ownership/requests.ts";
 import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
+import { copiesPlan } from "./from-copies.ts";
+import type { Plan, Stage } from "./plan.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
+import { groupsOn, sharedManager } from "./shared.ts";
 import { type GroupSite, isBookkeeping } from "./site.ts";
-import { managersOf } from "./view.ts";
+import { isShared, managersOf } from "./view.ts";
 import { runWave } from "./waves.ts";
 
 /**
@@ -64,12 +67,6 @@ export interface PromotionReport {
 const readyTimeoutMsDefault = 60_000;
 const applyTimeoutMsDefault = 20_000;
 
-/** One step of the order: what is applied together, and what is waited for before the next. */
-interface Stage {
-  readonly wave: number;
-  readonly keys: ObjectKey[];
-}
-
 export async function promote(site: GroupSite, options: PromoteOptions): Promise<PromotionReport> {
   const { clock } = site.options;
   const begun = clock.monotonicMs();
@@ -77,7 +74,10 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   const say = options.onProgress ?? (() => undefined);
   const { signal } = options;
   if (!site.isOpen) await site.open("active", silent, { signal });
-  const stages = stagesOf(site);
+  // Without a journal what the copies say of themselves is all that is known.
+  const known = journalPlan(site);
+  const plan = known.stages.length > 0 ? known : await copiesPlan(site, signal);
+  const { stages } = plan;
   const objects = stages.reduce((sum, stage) => sum + stage.keys.length, 0);
   say({ step: "opened", objects, atMs: atMs() });
   const failed = new Map<ObjectKey, Failure>();
@@ -85,7 +85,7 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   const waiting: ObjectKey[] = [];
   for (const [index, stage] of stages.entries()) {
     if (stage.wave >= waves.webhooks) await lookAtServices(site, signal);
-    const failures = await applyStage(site, stage, options);
+    const failures = await applyStage(site, plan, stage, options);
     for (const [key, failure] of failures) failed.set(key, failure);
     say({ step: "applied", wave: stage.wave, objects: stage.keys.length, failed: failures.size, atMs: atMs() });
     waiting.push(...stage.keys.filter((key) => !failures.has(key)));
@@ -100,6 +100,16 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   say({ step: "owners", objects, failed: ownersFailed.length, atMs: atMs() });
   const failures = [...failed].map(([key, failure]) => ({ key, failure }));
   return { objects, failed: failures, notReady, ownersFailed, readyMs, durationMs: atMs() };
+}
+
+function journalPlan(site: GroupSite): Plan {
+  const bring = async (key: ObjectKey, signal: AbortSignal): Promise<Failure | undefined> => {
+    // What others have written to a copy goes, to the letter; without any it is enough to apply.
+    const exact = site.assignments.targetsOf(key).some((target) => (site.copies.get(target)?.foreign ?? "") !== "");
+    const verdict = await site.bring(key, "active", { exact, signal });
+    return verdict.kind === "failed" ? verdict.failure : undefined;
+  };
+  return { stages: stagesOf(site), bring };
 }
 
 const silent = { drifted: () => undefined, stray: () => undefined, came: () => undefined };
@@ -137,18 +147,14 @@ function isWaitedFor(stage: Stage, next: Stage | undefined): boolean {
 
 async function applyStage(
   site: GroupSite,
+  plan: Plan,
   stage: Stage,
   options: PromoteOptions,
 ): Promise<ReadonlyMap<ObjectKey, Failure>> {
   return runWave(site, stage.keys, {
     timeoutMs: options.applyTimeoutMs ?? applyTimeoutMsDefault,
     signal: options.signal,
-    work: async (key, signal) => {
-      // What others have written to a copy goes, to the letter; without any it is enough to apply.
-      const exact = site.assignments.targetsOf(key).some((target) => (site.copies.get(target)?.foreign ?? "") !== "");
-      const verdict = await site.bring(key, "active", { exact, signal });
-      return verdict.kind === "failed" ? verdict.failure : undefined;
-    },
+    work: plan.bring,
   });
 }
 
@@ -191,9 +197,12 @@ async function restoreOwners(site: GroupSite, key: ObjectKey, signal: AbortSigna
     if (resource === undefined) continue;
     try {
       const live = await client.find(resource, placeOf(object), { signal });
-      const isHeld = live?.metadata.managedFields?.some((entry) => entry.manager === site.manager) ?? false;
+      const manager = isShared(target.key) ? sharedManager : site.manager;
+      const isHeld = live?.metadata.managedFields?.some((entry) => entry.manager === manager) ?? false;
       if (live === undefined || !isHeld) continue;
-      const request = restoreRequest(live, made === undefined ? [] : managersOf(made.entry), object, site.manager);
+      // Other groups that need it may still be standby here.
+      if (isShared(target.key) && (groupsOn(live) ?? []).length > 1) continue;
+      const request = restoreRequest(live, made === undefined ? [] : managersOf(made.entry), object, manager);
       await client.request("PATCH", pathOf(resource, placeOf(object)), {
         query: request.query,
         body: JSON.stringify(request.body),

@@ -1,9 +1,8 @@
 import type { KubeResource } from "../kube/resource.ts";
-import { hasReason } from "../kube/status.ts";
+import { kubeStatusOf } from "../kube/status.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import { differences } from "./compare.ts";
-import { entriesOf } from "./fields.ts";
 import { applied, failed, noteDropped, type ReconcileContext, type ReconcileDeps, type Verdict } from "./verdict.ts";
 import type { Target } from "./view.ts";
 
@@ -11,6 +10,9 @@ import type { Target } from "./view.ts";
  * Cluster-scoped objects that several groups, and people, may need: definitions, cluster roles, classes. They carry
  * the list of groups that need them, are deleted with the last of these, and never take a field from its owner.
  */
+
+/** One field manager for all groups: what one of them has written another may change. */
+export const sharedManager = "lifeboat-shared";
 
 /** Groups on a shared object; `undefined` for one that Lifeboat did not make. */
 export function groupsOn(object: KubeObject): string[] | undefined {
@@ -24,9 +26,10 @@ export async function reconcileShared(
   target: Target,
   context: ReconcileContext,
 ): Promise<Verdict> {
-  const { writer, notes } = deps;
+  const { writer, sharedWriter, notes } = deps;
   const live = await writer.find(resource, target.object, context.signal);
-  if (live === undefined) return written(deps, target, await writer.create(resource, target.object, context.signal));
+  if (live === undefined)
+    return written(deps, target, await sharedWriter.create(resource, target.object, context.signal));
   if (live.metadata.deletionTimestamp !== undefined) {
     return failed({ reason: "Terminating", message: "it is being deleted and waits for its finalizers" });
   }
@@ -61,26 +64,28 @@ async function change(
   options: { force: boolean; signal: AbortSignal },
 ): Promise<Verdict> {
   const { signal } = options;
-  const listed = await listGroup(deps, resource, live, [...(groupsOn(live) ?? []), deps.group], signal);
-  const settled = await deps.writer.settle(resource, listed, [], signal);
-  // The marks are the maker's; a second group only adds its name to the list.
-  const object = madeByUs(live, deps) ? target.object : withoutMarks(target.object);
+  const settled = await deps.sharedWriter.settle(resource, live, [], signal);
+  // With its version, so that two groups that add their names at once do not lose one.
+  const { uid = "", resourceVersion = "" } = settled.metadata;
+  const object = { ...target.object, metadata: { ...target.object.metadata, resourceVersion } };
   try {
-    const uid = settled.metadata.uid ?? "";
-    return written(deps, target, await deps.writer.apply(resource, object, { uid, force: options.force, signal }));
+    return written(
+      deps,
+      target,
+      await deps.sharedWriter.apply(resource, object, { uid, force: options.force, signal }),
+    );
   } catch (error) {
-    if (!hasReason(error, "Conflict")) throw error;
+    if (!isOwnersConflict(error)) throw error;
     return conflict(deps, target, error instanceof Error ? error.message : String(error));
   }
 }
 
-function madeByUs(live: KubeObject, deps: ReconcileDeps): boolean {
-  const makers = (live.metadata.managedFields ?? []).map((entry) => entry.manager);
-  const others = makers.some((maker) => maker.startsWith("lifeboat-") && maker !== deps.manager);
-  return entriesOf(live, deps.manager).length > 0 && !others;
+/** The server uses one reason for fields of other owners and for objects that have changed. */
+function isOwnersConflict(error: unknown): boolean {
+  return kubeStatusOf(error)?.causes.some((cause) => cause.reason === "FieldManagerConflict") ?? false;
 }
 
-/** Writes the list of groups where it differs. The list has one owner that all groups share. */
+/** Writes the list of groups where it differs. */
 async function listGroup(
   deps: ReconcileDeps,
   resource: KubeResource,
@@ -92,10 +97,8 @@ async function listGroup(
   if (live.metadata.annotations?.[marks.groups] === list) return live;
   const { uid, resourceVersion, name } = live.metadata;
   const body = { metadata: { uid, resourceVersion, annotations: { [marks.groups]: list } } };
-  return deps.client.patch(resource, { name }, { type: "merge", body }, { fieldManager: groupsManager, signal });
+  return deps.client.patch(resource, { name }, { type: "merge", body }, { fieldManager: sharedManager, signal });
 }
-
-const groupsManager = "lifeboat-groups";
 
 function written(deps: ReconcileDeps, target: Target, answer: KubeObject): Verdict {
   deps.copies.wrote(answer, target.hash);

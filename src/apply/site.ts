@@ -18,6 +18,7 @@ import { foreignClaims } from "./foreign.ts";
 import { Notes } from "./notes.ts";
 import { observeNodePorts, type ObserveDeps, observeShared } from "./observe.ts";
 import { Reconciler } from "./reconcile.ts";
+import { sharedManager } from "./shared.ts";
 import type { Verdict } from "./verdict.ts";
 import { GroupView, isShared, lacking, type RenderedKey, renderFailure } from "./view.ts";
 import { CopyWatches } from "./watches.ts";
@@ -94,6 +95,7 @@ export class GroupSite {
       client,
       discovery,
       writer: this.writer,
+      sharedWriter: new Writer({ client, manager: sharedManager }),
       manager: this.manager,
       copies: this.copies,
       contests: this.contests,

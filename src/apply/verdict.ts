@@ -21,6 +21,8 @@ export interface ReconcileDeps {
     lookSoon(): void;
   };
   readonly writer: Writer;
+  /** Writes shared objects, under the manager that all groups have in common. */
+  readonly sharedWriter: Writer;
   readonly manager: string;
   readonly copies: CopyStore;
   readonly contests: ContestTable;

@@ -43,6 +43,8 @@ export interface ApplyBench {
   reopen(mode?: Mode): Promise<void>;
   /** Everything that was sent is applied. */
   settled(): Promise<void>;
+  /** Removes the journal's files; only while stopped. */
+  loseJournal(): void;
 }
 
 export interface Cluster {
@@ -128,6 +130,9 @@ export async function applyBench(spec: Partial<GroupSpecInput> = {}): Promise<Ap
     restart: async (mode = "standby") => {
       await bench.stop();
       await bench.reopen(mode);
+    },
+    loseJournal: () => {
+      for (const suffix of ["", "-wal"]) rmSync(`${path}${suffix}`, { force: true });
     },
     reopen: async (mode = "standby") => open(mode),
     settled: async () => {

@@ -188,3 +188,20 @@ test("a purge lists, then removes, what Lifeboat has put there and nothing else"
   expect(report.keys).toEqual(keys);
   for (const object of objects) expect(await west.get(object)).toBeUndefined();
 });
+
+test("with journal and source both lost, a promotion brings up what the copies say of themselves", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const web = await atEast(bench, deployment(namespace, "web", { replicas: 2 }));
+  await bench.send(ns(namespace), web, await atEast(bench, cronJob(namespace)));
+  await bench.settled();
+  await bench.stop();
+  bench.loseJournal();
+  await bench.reopen();
+  const report = await bench.applier.promote({ epoch: "11.0", signal: never });
+  expect(report).toMatchObject({ failed: [], notReady: [], objects: 3 });
+  const running = await west.get<Workload>(web);
+  expect(running).toMatchObject({ spec: { replicas: 2 }, status: { readyReplicas: 2 } });
+  expect(running?.metadata.annotations?.[marks.held]).toBeUndefined();
+  expect((await west.get<{ spec: { suspend: boolean } }>(cronJob(namespace)))?.spec.suspend).toBe(false);
+});
