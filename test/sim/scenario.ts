@@ -137,18 +137,27 @@ interface Sample {
   readonly west: boolean;
 }
 
-/** Runs every seed of every mode; `stopAtFirst` for mutants. */
-export function runScenario(scenario: Scenario, reducers: Reducers, stopAtFirst = false): ScenarioResult {
+export interface RunOptions {
+  /** For mutants: one failure is enough. */
+  readonly stopAtFirst?: boolean;
+  /** Breaks something outside the reducers. */
+  readonly world?: ((world: World) => void) | undefined;
+  /** At most this many seeds per mode. */
+  readonly runs?: number;
+}
+
+/** Runs every seed of every mode. */
+export function runScenario(scenario: Scenario, reducers: Reducers, run: RunOptions = {}): ScenarioResult {
   const failures: string[] = [];
   const gaps = new Map<string, number[]>();
   let runs = 0;
   for (const mode of scenario.modes) {
-    for (let seed = 1; seed <= scenario.runs; seed++) {
+    for (let seed = 1; seed <= Math.min(scenario.runs, run.runs ?? Infinity); seed++) {
       runs += 1;
-      for (const failure of runOnce(scenario, mode, seed, reducers, gaps).failures) {
+      for (const failure of runOnce(scenario, mode, seed, reducers, { gaps, world: run.world }).failures) {
         failures.push(`${mode} seed ${seed}: ${failure}`);
       }
-      if (stopAtFirst && failures.length > 0) break;
+      if (run.stopAtFirst === true && failures.length > 0) break;
     }
   }
   const measured = [...gaps].map(([line, values]) => {
@@ -164,11 +173,16 @@ export function runOnce(
   mode: Mode,
   seed: number,
   reducers: Reducers,
-  gaps: Map<string, number[]> = new Map(),
-  logging = false,
+  how: {
+    readonly gaps?: Map<string, number[]>;
+    readonly logging?: boolean;
+    readonly world?: ((world: World) => void) | undefined;
+  } = {},
 ): { failures: readonly string[]; log: readonly string[] } {
   const world = new World({ ...scenario.options, seed, mode }, reducers);
-  world.logging = logging;
+  world.logging = how.logging ?? false;
+  how.world?.(world);
+  const gaps = how.gaps ?? new Map<string, number[]>();
   const entries = place(scenario.at, seed);
   world.start();
   world.oracle.begin();

@@ -1,0 +1,455 @@
+/**
+ * The protocol broken one rule at a time. A mutant is a replacement in the text of a reducer: the sources are copied,
+ * one place is changed, and what is loaded from the copy takes the reducers' place. A text that is not found exactly
+ * once fails loudly, so that the table cannot drift away from the code.
+ */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { loadReducers } from "./reducers.ts";
+import type { Reducers } from "./reducers.ts";
+import type { World } from "./world.ts";
+
+export const sourceFolder = fileURLToPath(new URL("../../src/failover", import.meta.url));
+
+export interface Change {
+  readonly file: string;
+  readonly find: string;
+  readonly put: string;
+}
+
+export interface Mutant {
+  readonly name: string;
+  /** The rule or hole that it breaks. */
+  readonly rule: string;
+  readonly changes: readonly Change[];
+  /** Scenarios that are tried first, by the start of their name. */
+  readonly scenarios: readonly string[];
+  /** Where no scenario kills it: histories of this mode, that many seeds. */
+  readonly seeds?: { readonly mode: "uniform" | "extremal" | "frozen"; readonly count: number };
+  /** Shown to change nothing while the other one holds, and killed together with it. */
+  readonly equivalentAlone?: boolean;
+  /** Breaks the host instead of a reducer: what the runner owes to them. */
+  readonly world?: (world: World) => void;
+}
+
+const one = (file: string, find: string, put: string): Change[] => [{ file, find, put }];
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: "no G",
+    rule: "timing 3",
+    changes: one("timing.ts", "const promiseMs = leaseMs + guardMs;", "const promiseMs = leaseMs;").concat(
+      one(
+        "witness.ts",
+        "promiseMs: message.leaseMs + Math.max(message.guardMs, message.stopBoundMs)",
+        "promiseMs: message.leaseMs",
+      ),
+      one(
+        "agent-renew.ts",
+        "Math.max(renew.leaseMs, s.policy.timing.leaseMs) + promisedGuardMs(d, renew)",
+        "renew.leaseMs",
+      ),
+    ),
+    scenarios: ["case-primary-isolated"],
+  },
+  {
+    name: "witness decides alone",
+    rule: "timing 4: the standby's own promise",
+    changes: one("agent-acquire.ts", "    if (leftMs > 0) {", "    if (leftMs > Infinity) {"),
+    scenarios: ["case-link-primary-witness-cut"],
+  },
+  {
+    name: "no guard",
+    rule: "sentence 2: a lease is not a fence",
+    changes: one("guard.ts", `effects.push({ type: "stop", reason });`, `effects.push();`),
+    scenarios: ["case-api-outage-isolated-guarded"],
+  },
+  {
+    name: "epoch without holder",
+    rule: "R1: whole certificates",
+    changes: one(
+      "epoch.ts",
+      `  return order === "same" && a.holder !== b.holder ? "conflict" : order;`,
+      `  return order;`,
+    )
+      .concat(one("agent-acquire.ts", "  if (grant.cert.holder !== s.config.site) return;\n", ""))
+      .concat(
+        one(
+          "witness.ts",
+          "const isHolder = record.cert !== null && record.cert.holder === message.site && sameCert",
+          "const isHolder = record.cert !== null && sameCert",
+        ),
+      ),
+    scenarios: ["case-primary-returns"],
+  },
+  {
+    name: "no drift factor",
+    rule: "timing 1 and 2",
+    changes: one(
+      "timing.ts",
+      "const factor = (1 - rho) / (1 + rho);\n  const promiseMs",
+      "const factor = 1 + rho;\n  const promiseMs",
+    ),
+    scenarios: ["hole-drift"],
+    seeds: { mode: "extremal", count: 3000 },
+  },
+  {
+    name: "frozen clock believed",
+    rule: "ε: the guard compares clocks",
+    changes: one(
+      "guard.ts",
+      "if (baseline.offsetMs - high > timing.slipMs)",
+      "if (baseline.offsetMs - high > Infinity)",
+    ),
+    scenarios: ["hole-frozen-agent"],
+    seeds: { mode: "frozen", count: 4000 },
+  },
+  {
+    name: "lease counted from the acknowledgement",
+    rule: "timing 1",
+    changes: one("agent-renew.ts", "const endMs = sentAtMs + Math.min", "const endMs = d.now + Math.min"),
+    scenarios: ["hole-slow-ack"],
+    seeds: { mode: "extremal", count: 3000 },
+  },
+  {
+    name: "guard's copy counted from the answer",
+    rule: "timing 2",
+    changes: one("guard.ts", "const untilMs = sentAt + answer.remainingMs", "const untilMs = now + answer.remainingMs"),
+    scenarios: ["hole-slow-ack"],
+    seeds: { mode: "extremal", count: 3000 },
+  },
+  {
+    name: "witness need not hear both",
+    rule: "R3",
+    changes: one("witness-grant.ts", "state.record.sites.some((site)", "state.record.sites.every((site)"),
+    scenarios: ["hole-witness-must-hear-both", "hole-forced-then-return"],
+    seeds: { mode: "uniform", count: 4000 },
+  },
+  {
+    name: "stale disarm acknowledgement",
+    rule: "R5, R6",
+    changes: one("agent-renew.ts", "ack.seq < ask.sinceSeq || ", "").concat(
+      one("agent-renew.ts", "if (s.keepVeto", "if (s.keepVeto"),
+    ),
+    scenarios: ["hole-stale-disarm"],
+    equivalentAlone: true,
+  },
+  {
+    name: "policy edit: D of the policy, not of the promise",
+    rule: "timing 7",
+    changes: one(
+      "agent-renew.ts",
+      "Math.min(ack.leaseMs, timing.leaseMs)",
+      "Math.max(ack.leaseMs, timing.leaseMs)",
+    ).concat(
+      one(
+        "witness.ts",
+        "promiseUntilMs: Math.max(state.promiseUntilMs, now + heard.promiseMs)",
+        "promiseUntilMs: now + heard.promiseMs",
+      ),
+      one(
+        "agent-renew.ts",
+        "promiseUntilMs: Math.max(s.promiseUntilMs, now + promiseMs)",
+        "promiseUntilMs: now + promiseMs",
+      ),
+    ),
+    scenarios: ["hole-policy-edit"],
+  },
+  {
+    name: "generation not above the stored one",
+    rule: "R1",
+    changes: one(
+      "witness.ts",
+      "Math.max((boot.stored?.generation ?? 0) + 1, Math.floor(boot.unixSeconds), boot.heard + 1)",
+      "Math.floor(boot.unixSeconds)",
+    ),
+    scenarios: ["hole-rolled-back-generation", "case-witness-rolled-back", "hole-forgotten-generation"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "a forgotten generation goes on",
+    rule: "R1: any heard + 1",
+    changes: one(
+      "witness.ts",
+      `message.type === "Renew" && message.generation > instance.generation`,
+      `message.type === "Renew" && message.generation > Infinity`,
+    ),
+    scenarios: ["hole-forgotten-generation"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "a resume need not hear the other site",
+    rule: "R2",
+    changes: one(
+      "witness-grant.ts",
+      "if (heard === undefined || heard.echoMs === null || heard.echoMs < asked.atMs) {",
+      "if (heard === undefined) {",
+    ),
+    scenarios: ["hole-forced-then-return"],
+  },
+  {
+    name: "a restarted agent needs a new epoch",
+    rule: "R2: guards that hold on",
+    changes: one("agent-guards.ts", "if (sameCert(report.cert, s.record.cert)) return true;", ""),
+    scenarios: ["hole-agent-restart-guards-hold"],
+  },
+  {
+    name: "no fresh echo needed",
+    rule: "R3, last sentence",
+    changes: one(
+      "witness.ts",
+      "if (heard.echoMs === null || now - heard.echoMs > echoMax) {",
+      "if (heard.echoMs === null) {",
+    ).concat(one("agent-renew.ts", " && now - echo.timeMs <= echoMaxMs(renew.leaseMs)", "")),
+    scenarios: ["case-primary-deaf"],
+  },
+  {
+    name: "promise while an Acquire is in flight",
+    rule: "R4",
+    changes: one(
+      "agent-renew.ts",
+      `if (s.phase.type !== "Standby") {`,
+      `if (s.phase.type !== "Standby" && s.phase.type !== "Acquiring") {`,
+    ),
+    scenarios: ["hole-promise-while-acquiring"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "late grants are taken",
+    rule: "R4: nonce",
+    changes: one(
+      "agent-acquire.ts",
+      `if (phase.type !== "Acquiring" || phase.nonce !== grant.nonce || s.pending !== null) return;`,
+      `if (s.pending !== null) return;`,
+    ),
+    scenarios: ["hole-late-grant"],
+    seeds: { mode: "uniform", count: 4000 },
+  },
+  {
+    name: "re-armed before the guards have acknowledged",
+    rule: "R5",
+    changes: one(
+      "agent-draft.ts",
+      "  for (const node in s.guards) if (!isBound(s, s.guards[node])) return false;\n  return true;",
+      "  return true;",
+    ),
+    scenarios: ["hole-guard-not-rearmed"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "an older incarnation is obeyed",
+    rule: "R5: incarnations",
+    changes: one("guard.ts", "if (answer.incarnation < state.record.incarnation)", "if (answer.incarnation < 0)"),
+    scenarios: ["hole-paused-agent-wakes"],
+    seeds: { mode: "uniform", count: 4000 },
+  },
+  {
+    name: "a disarm is no veto",
+    rule: "R6",
+    changes: one(
+      "witness-grant.ts",
+      "  if (record.veto !== null) {\n    const",
+      "  if (record.veto !== null) {\n    const",
+    ).concat(
+      one("agent-acquire.ts", `if (s.record.veto !== null && kind !== "resume") return vetoed(s);`, ""),
+      one(
+        "agent-commands.ts",
+        "if (!answers && s.record.veto !== null) {",
+        "if (!answers && s.record.veto === undefined) {",
+      ),
+    ),
+    scenarios: ["hole-waiting-is-no-fence"],
+  },
+  {
+    name: "a cold boot keeps its disarm",
+    rule: "R6",
+    changes: one(
+      "agent.ts",
+      "if (s.record.disarm !== null) {\n      resumeWarm",
+      "if (s.record.disarm !== null) {\n      resumeWarm",
+    ).concat(
+      one(
+        "agent.ts",
+        "if (!s.phase.warm && guardsHeldOn(d)) {",
+        "if (!s.phase.warm && (guardsHeldOn(d) || s.record.disarm !== null)) {",
+      ),
+    ),
+    scenarios: ["hole-disarmed-then-forced"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "the gate fails open after a boot",
+    rule: "R7",
+    changes: one("guard.ts", "const gated = record.known;", "const gated = false;"),
+    scenarios: ["hole-kubelet-before-guard"],
+  },
+  {
+    name: "guards learn of a group by its first grant only",
+    rule: "R7, first grant",
+    changes: one(
+      "agent-acquire.ts",
+      `if (kind === "adopt" && !guardsKnow(s))`,
+      `if (kind === "adopt" && s.bootedAtMs < -1)`,
+    ),
+    scenarios: ["hole-first-grant-then-off"],
+  },
+  {
+    name: "what was stopped may start again",
+    rule: "R7: keep down",
+    changes: one("guard.ts", `if (answer.verdict === "deny" || order === "conflict") {`, `if (order === "conflict") {`),
+    scenarios: ["hole-"],
+    seeds: { mode: "extremal", count: 3000 },
+  },
+  {
+    name: "force-fenced with the same epoch",
+    rule: "R8: the site's own id",
+    changes: one("epoch.ts", "counter: seen.counter + 1, forcedBy: site", 'counter: seen.counter, forcedBy: ""'),
+    scenarios: ["hole-forced", "case-witness-then-primary-dead"],
+  },
+  {
+    name: "two witnesses, no term in the transaction",
+    rule: "R9",
+    changes: [],
+    world: (world) => {
+      world.oracle.skipsTerm = true;
+    },
+    scenarios: ["hole-two-witnesses"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "unguarded nodes before the witness knows",
+    rule: "coverage",
+    changes: one("agent-guards.ts", `(!holdsCert(s) || s.witness.fenceCap !== "guard")`, "true"),
+    scenarios: ["hole-pod-on-new-node"],
+  },
+  {
+    name: "the witness ignores the fence capability",
+    rule: "fenceCap",
+    changes: one("witness-grant.ts", `if (cap === "guard" || cap === "storage" ||`, `if (cap !== "none" ||`),
+    scenarios: ["case-api-outage-isolated-unguarded", "hole-pod-on-new-node"],
+  },
+  {
+    name: "an older certificate opens a gate",
+    rule: "R11",
+    changes: one("guard.ts", `if (order === "older") return remember`, `if (order === "conflict") return remember`),
+    scenarios: ["hole-api-restore"],
+    seeds: { mode: "uniform", count: 4000 },
+  },
+  {
+    name: "no cooldown",
+    rule: "L3",
+    changes: one(
+      "witness-grant.ts",
+      "  if (automaticAtUnixMs === null) return null;",
+      "  if (automaticAtUnixMs !== undefined) return null;",
+    ),
+    scenarios: ["hole-ping-pong"],
+  },
+  {
+    name: "a standby that is not Ready takes over",
+    rule: "Ready",
+    changes: one(
+      "agent-acquire.ts",
+      `if (ready !== "Ready") return refusal`,
+      `if (ready === undefined) return refusal`,
+    ).concat(one("witness-grant.ts", `if (message.ready !== "Ready") {`, `if (message.ready === undefined) {`)),
+    scenarios: ["hole-not-ready"],
+  },
+  {
+    name: "switchover without comparing the seal",
+    rule: "I6",
+    changes: one("agent-switch.ts", "  if (wrong.length > 0) {", "  if (wrong.length > 99) {"),
+    scenarios: ["hole-seal-mismatch"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "commit without CaughtUp",
+    rule: "switchover",
+    changes: one(
+      "agent-switch.ts",
+      '  d.set({ incoming: { verified: false, nonce: d.nonce() } });\n  d.emit({ type: "applySeal", seal });\n}',
+      '  d.set({ incoming: { verified: true, nonce: d.nonce() } });\n  d.emit({ type: "applySeal", seal });\n}',
+    ),
+    scenarios: ["case-switchover"],
+  },
+  {
+    name: "sealed with a gate still open",
+    rule: "seal after the gates",
+    changes: one("agent-switch.ts", " || !gatesClosed(d.s, d.now)) return;", ") return;"),
+    scenarios: ["hole-seal-gate-open"],
+    seeds: { mode: "extremal", count: 12_000 },
+  },
+  {
+    name: "a restart forgets the seal",
+    rule: "seal is durable",
+    changes: one(
+      "agent-draft.ts",
+      "if (seal !== null && sameCert(seal.cert, cert))",
+      "if (seal !== null && seal === cert)",
+    ),
+    scenarios: ["hole-restart-sealed", "case-switchover"],
+    seeds: { mode: "uniform", count: 2000 },
+  },
+  {
+    name: "the witness commits a voided switchover",
+    rule: "abort is durable",
+    changes: one("witness.ts", "  if (!again && !first) {", "  if (!again && !first && message.cert === null) {"),
+    scenarios: ["hole-commit-voided"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "failback deletes the divergence",
+    rule: "I8",
+    changes: one(
+      "agent-acquire.ts",
+      "if (divergence !== null && !divergence.saved) d.emit",
+      "if (divergence !== null && divergence.saved) d.emit",
+    ),
+    scenarios: ["case-primary-returns", "hole-divergence"],
+  },
+  {
+    name: "runs before the grant is durable",
+    rule: "durable before dependent",
+    changes: one(
+      "agent-acquire.ts",
+      `  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, how });`,
+      `  d.set({ record: { ...d.s.record, ...patch } });\n  afterGrant(d, leaseEnd, sentAtMs, how);`,
+    ),
+    scenarios: ["hole-torn-record"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "one node's guard is ignored",
+    rule: "coverage: every guard",
+    changes: one(
+      "agent-draft.ts",
+      'export function guardsSettled(s: AgentState): boolean {\n  if (s.fence.cap !== "guard") return true;',
+      'export function guardsSettled(s: AgentState): boolean {\n  if (s.fence.cap !== "none") return true;',
+    ),
+    scenarios: ["hole-guard-not-rearmed"],
+    seeds: { mode: "uniform", count: 3000 },
+  },
+];
+
+/** The reducers with the mutant's changes, and a way to remove the copy. */
+export async function loadMutant(mutant: Mutant): Promise<{ reducers: Reducers; remove: () => void }> {
+  const root = mkdtempSync(join(tmpdir(), "lifeboat-mutant-"));
+  const folder = join(root, "failover");
+  cpSync(sourceFolder, folder, { recursive: true, filter: (path) => !path.includes("/runner") });
+  cpSync(join(dirname(sourceFolder), "errors.ts"), join(root, "errors.ts"));
+  writeFileSync(join(root, "package.json"), '{"type":"module"}');
+  for (const { file, find, put } of mutant.changes) {
+    const path = join(folder, file);
+    const text = readFileSync(path, "utf8");
+    const found = text.split(find).length - 1;
+    if (found !== 1) throw new Error(`mutant "${mutant.name}": ${file} has its text ${found} times: ${find}`);
+    writeFileSync(
+      path,
+      text.replace(find, () => put),
+    );
+  }
+  const reducers = await loadReducers(folder);
+  return { reducers, remove: () => rmSync(root, { recursive: true, force: true }) };
+}

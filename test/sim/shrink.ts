@@ -1,0 +1,39 @@
+/** A failing history, made shorter: faults are left out one by one as long as the same invariant still breaks. */
+import type { Plan } from "./generate.ts";
+import { runPlan } from "./history.ts";
+import type { Violation } from "./oracle.ts";
+import type { Reducers } from "./reducers.ts";
+import { formatFault } from "./scenario-fault.ts";
+
+export interface Shrunk {
+  readonly plan: Plan;
+  readonly violation: Violation;
+}
+
+export function shrink(plan: Plan, violation: Violation, reducers: Reducers): Shrunk {
+  let best: Shrunk = { plan, violation };
+  for (let i = plan.entries.length - 1; i >= 0; i--) {
+    const entries = best.plan.entries.filter((_, at) => at !== i);
+    const shorter = { ...best.plan, entries };
+    const found = runPlan(shorter, reducers).violation;
+    if (found !== null && found.invariant === violation.invariant) best = { plan: shorter, violation: found };
+  }
+  return best;
+}
+
+/** As a scenario file. It fails on the same invariant; what to expect instead is for a person to add. */
+export function asScenario({ plan, violation }: Shrunk): string {
+  const { seed, mode, profile, groups, fenceCap, cooldownMs } = plan.options;
+  const lines = [
+    `# Seed ${seed} (${mode}) broke ${violation.invariant}: ${violation.what}`,
+    `profile ${profile}`,
+    `modes ${mode}`,
+    "runs 40",
+    `option groups ${groups}`,
+    `option fenceCap ${fenceCap}`,
+    `option cooldownMs ${cooldownMs}`,
+    ...plan.entries.map(({ atMs, fault }) => `at ${atMs / 1000} ${formatFault(fault)}`),
+    `until ${Math.ceil(Math.max(violation.atMs, plan.healAtMs) / 1000) + 5}`,
+  ];
+  return `${lines.join("\n")}\n`;
+}
