@@ -36,6 +36,8 @@ export interface CanaryOptions {
   readonly intervalMs?: number;
   /** Each lag measured. Must not throw. */
   readonly onLag?: (kind: LagKind, ms: number) => void;
+  /** A canary was written and does not come back: the watches' connections may be dead. Must not throw. */
+  readonly onUnseen: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -44,6 +46,11 @@ export interface CanaryOptions {
 export const canaryIntervalMs = 1_000;
 /** Canaries on their way. A standby that is silent for longer sees no new ones; its age grows all the same. */
 const underwayMaxCount = 120;
+
+/** Written and not seen for so long, it is not on its way any more. */
+const unseenMaxMs = 5_000;
+/** An API server that takes longer is as good as silent. */
+const writeTimeoutMs = 5_000;
 
 interface Sent {
   readonly number: number;
@@ -68,6 +75,7 @@ export class Canary {
   #durable: { sentMs: number; lagMs: number } | undefined;
   #applied: { sentMs: number; lagMs: number } | undefined;
   #everSynced = false;
+  #doubtedMs = -Infinity;
 
   constructor(options: CanaryOptions) {
     this.#options = options;
@@ -82,6 +90,7 @@ export class Canary {
       if (!hasReader()) await this.#wanted.wait({ signal });
       const startedMs = clock.monotonicMs();
       try {
+        this.#checkUnseen(startedMs);
         if (this.#underway.length < underwayMaxCount) await this.#write(signal);
       } catch (error) {
         signal.throwIfAborted();
@@ -135,6 +144,15 @@ export class Canary {
     };
   }
 
+  #checkUnseen(nowMs: number): void {
+    const oldest = this.#underway.find((sent) => sent.seq === undefined);
+    const sinceMs = Math.max(oldest?.sentMs ?? nowMs, this.#doubtedMs);
+    if (nowMs - sinceMs < unseenMaxMs) return;
+    this.#doubtedMs = nowMs;
+    this.#options.log.warn({ group: this.#options.group }, "canary written and not seen; watches begin anew");
+    this.#options.onUnseen();
+  }
+
   async #write(signal: AbortSignal): Promise<void> {
     const { client, clock, namespace, group } = this.#options;
     const number = ++this.#number;
@@ -147,7 +165,8 @@ export class Canary {
       data: { writer: this.#writer, number: String(number), time: new Date(clock.wallMs()).toISOString() },
     };
     try {
-      await client.apply(resources.configMaps, object, { fieldManager: "lifeboat-canary", force: true, signal });
+      const options = { fieldManager: "lifeboat-canary", force: true, timeoutMs: writeTimeoutMs, signal };
+      await client.apply(resources.configMaps, object, options);
     } catch (error) {
       // It may have been written all the same; then its event counts for the next one.
       this.#underway = this.#underway.filter((other) => other !== sent);

@@ -82,6 +82,7 @@ export class GroupCapture implements ChangeSource {
       group: name,
       ...(canaryIntervalMs === undefined ? {} : { intervalMs: canaryIntervalMs }),
       ...(onLag === undefined ? {} : { onLag }),
+      onUnseen: () => pool.rewatch(),
       clock,
       log,
     });

@@ -211,6 +211,11 @@ export class WatchPool {
     for (const watch of this.#watches()) watch.reflector.relist();
   }
 
+  /** Begins every watch anew where it is, for a caller that doubts the connections: cheap. */
+  rewatch(): void {
+    for (const watch of this.#watches()) watch.reflector.rewatch();
+  }
+
   /** After the API server was restored from a backup: what it holds now is right. */
   acceptRewind(): void {
     for (const watch of this.#watches()) watch.reflector.acceptRewind();

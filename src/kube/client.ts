@@ -1,7 +1,7 @@
 import type { Readable } from "node:stream";
 import { linkedAbort } from "../abort.ts";
 import { systemClock, type Clock } from "../clock.ts";
-import { LifeboatError } from "../errors.ts";
+import { hasCode, LifeboatError } from "../errors.ts";
 import { parseJson } from "../objects/json.ts";
 import type { KubeObject } from "../objects/object.ts";
 import { loadProfile, type KubeSource } from "./kubeconfig.ts";
@@ -123,7 +123,7 @@ export class KubeClient {
   /** Text of the answer's body. */
   async request(method: HttpRequest["method"], path: string, options: RequestOptions): Promise<string> {
     const op = `${method} ${path}`;
-    return withDeadline(op, options.timeoutMs ?? requestTimeoutMs, options.signal, async (signal) => {
+    const work = async (signal: AbortSignal): Promise<string> => {
       for (let attempt = 0; ; attempt++) {
         const answer = await this.#send(op, { ...httpRequest(method, path, options), signal, endless: false });
         const body = await this.#text(op, answer);
@@ -132,7 +132,13 @@ export class KubeClient {
         if (answer.code !== 429 || attempt >= busyRetriesMaxCount) throw errorOfStatus(op, status);
         await this.#clock.sleep(Math.min((status.retryAfterSeconds ?? 1) * 1000, busyPauseMaxMs), { signal });
       }
-    });
+    };
+    try {
+      return await withDeadline(op, options.timeoutMs ?? requestTimeoutMs, options.signal, work);
+    } catch (error) {
+      if (hasCode(error, "Timeout")) this.#transport.renewConnections();
+      throw error;
+    }
   }
 
   /** Parsed answer; numbers that JavaScript cannot hold survive a `JSON.stringify`. */
@@ -177,7 +183,7 @@ export class KubeClient {
     try {
       return await this.get(resource, place, options);
     } catch (error) {
-      if (error instanceof LifeboatError && error.code === "NotFound") return undefined;
+      if (hasCode(error, "NotFound")) return undefined;
       throw error;
     }
   }
@@ -230,7 +236,7 @@ export class KubeClient {
       await this.request("DELETE", pathOf(resource, place), { body, signal: options.signal });
       return true;
     } catch (error) {
-      if (error instanceof LifeboatError && error.code === "NotFound") return false;
+      if (hasCode(error, "NotFound")) return false;
       throw error;
     }
   }

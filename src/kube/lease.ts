@@ -1,5 +1,6 @@
+import { linkedAbort } from "../abort.ts";
 import type { Clock, Random } from "../clock.ts";
-import { messageOf } from "../errors.ts";
+import { LifeboatError, messageOf } from "../errors.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { KubeClient } from "./client.ts";
@@ -106,7 +107,7 @@ export class LeaseElection {
     const { clock, random, log } = this.#options;
     for (;;) {
       try {
-        await this.#round(signal);
+        await this.#roundInTime(signal);
       } catch (error) {
         signal.throwIfAborted();
         // Of two that write at once one meets a conflict: that is the election, not a failure.
@@ -130,6 +131,23 @@ export class LeaseElection {
       { ...lease, spec: { ...specOf(lease), holderIdentity: "", leaseDurationSeconds: 1 } },
       { fieldManager: "lifeboat", signal },
     );
+  }
+
+  /** A leader's round ends when its time to renew does, so that a silent API server cannot delay the news that it is lost. */
+  async #roundInTime(signal: AbortSignal): Promise<void> {
+    const { renewDeadlineMs, retryMs } = this.#timings;
+    const sinceMs = this.#options.clock.monotonicMs() - this.#renewedMs;
+    const leftMs =
+      this.#leadingSince === undefined ? renewDeadlineMs : Math.max(retryMs / 10, renewDeadlineMs - sinceMs);
+    using scope = linkedAbort(signal);
+    const timer = setTimeout(() => {
+      scope.abort(new LifeboatError("Timeout", "the API server did not answer in time", { op: "kube.lease" }));
+    }, leftMs);
+    try {
+      await this.#round(scope.signal);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #round(signal: AbortSignal): Promise<void> {
@@ -187,7 +205,7 @@ export class LeaseElection {
         leaseTransitions: renewing ? old.leaseTransitions : (old?.leaseTransitions ?? 0) + 1,
       },
     };
-    const options = { fieldManager: "lifeboat", timeoutMs: this.#timings.renewDeadlineMs, signal };
+    const options = { fieldManager: "lifeboat", signal };
     const written =
       lease === undefined
         ? await client.create(resources.leases, object, options)
@@ -203,7 +221,7 @@ export class LeaseElection {
 
   #checkDeadline(reason: string): void {
     const sinceMs = this.#options.clock.monotonicMs() - this.#renewedMs;
-    if (sinceMs > this.#timings.renewDeadlineMs) this.#lose(`not renewed for ${Math.round(sinceMs)} ms: ${reason}`);
+    if (sinceMs >= this.#timings.renewDeadlineMs) this.#lose(`not renewed for ${Math.round(sinceMs)} ms: ${reason}`);
   }
 
   #lose(reason: string): void {

@@ -147,6 +147,11 @@ export class Reflector {
     this.#abortWatch?.();
   }
 
+  /** Begins the watch anew where it is: for a caller that has a reason to doubt its connection. */
+  rewatch(): void {
+    if (this.#phase === "watching") this.#abortWatch?.();
+  }
+
   /**
    * What the API server holds is right, though its versions went backwards: it is listed and delivered. Also for a
    * reflector that has lost its connection and would find out next.

@@ -70,6 +70,14 @@ export class Transport {
     return this.#sendOnce(request);
   }
 
+  /** From now on requests take new connections: one that has gone silent may not be the only one. */
+  renewConnections(): void {
+    if (this.#state === undefined) return;
+    const old = this.#state.requests;
+    this.#state = { ...this.#state, requests: this.#dispatcher(this.#state.credentials, connectionsMaxCount) };
+    void old.close();
+  }
+
   /** Closes the connections; running requests fail. */
   async close(): Promise<void> {
     this.#closed = true;

@@ -1,10 +1,16 @@
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GroupCapture } from "../../src/capture/group.ts";
 import { systemClock } from "../../src/clock.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import {
+  configMap,
   eventually,
+  keysOf,
+  keysOfObjects,
   makeNamespace,
   protectionGroup,
   selecting,
@@ -12,6 +18,7 @@ import {
   Writer,
   type Source,
 } from "./capture-harness.ts";
+import { startFlakyLink } from "./flaky-link.ts";
 import { kubeconfigs } from "./sites.ts";
 
 let source: Source;
@@ -74,4 +81,21 @@ test("lag is measured on the source's clock, and its age grows while the standby
   await eventually(() => expect(capture.report().lag.durableAgeMs).toBeLessThan(500));
   stopping.abort();
   await running;
+});
+
+test("watches whose connections went silent are begun anew soon after the API server is back", async () => {
+  const ns = `stalled-${process.pid}`;
+  const writer = new Writer(source);
+  const space = await makeNamespace(writer, ns);
+  const folder = await mkdtemp(join(tmpdir(), "lifeboat-"));
+  const link = await startFlakyLink(kubeconfigs().east, join(folder, "kubeconfig"));
+  const through = await startSource(link.kubeconfigPath);
+  const follower = through.capture(ns, selecting({ namespaces: { names: [ns] } }), { canaryIntervalMs: 200 });
+  await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space)));
+  link.stall();
+  const object = configMap(ns, "later");
+  await writer.apply(object);
+  await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, object)), 25_000);
+  await through.stop();
+  link.stop();
 });

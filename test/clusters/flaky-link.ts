@@ -10,6 +10,8 @@ export interface FlakyLink {
   /** Connections stay open and carry nothing, new ones are refused, until {@link restore}. */
   cut(): void;
   restore(): void;
+  /** Connections stay open and carry nothing for ever; new ones work. */
+  stall(): void;
   stop(): void;
 }
 
@@ -61,6 +63,9 @@ export async function startFlakyLink(kubeconfig: string, path: string): Promise<
     restore: () => {
       isCut = false;
       reset();
+    },
+    stall: () => {
+      for (const socket of sockets) socket.pause().unpipe();
     },
     stop: () => {
       reset();

@@ -1,3 +1,6 @@
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { connect, type KubeClient } from "../../src/kube/client.ts";
@@ -9,6 +12,7 @@ import { kubeStatusOf } from "../../src/kube/status.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { configMap, eventually, namespace } from "./capture-harness.ts";
+import { startFlakyLink } from "./flaky-link.ts";
 import { kubeconfigs } from "./sites.ts";
 
 let client: KubeClient;
@@ -244,6 +248,38 @@ test("one of several processes leads, and each leader has a higher incarnation t
   expect(numbers).toEqual(numbers.toSorted((x, y) => x - y));
   expect(new Set(numbers).size).toBe(numbers.length);
   await c.stop();
+});
+
+test("a leader that its API server does not answer knows in time that it may have lost", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "lifeboat-"));
+  const link = await startFlakyLink(kubeconfigs().east, join(folder, "kubeconfig"));
+  const behind = await connect({ from: "files", paths: [link.kubeconfigPath] });
+  const own = new AbortController();
+  const lostAt: number[] = [];
+  const elections: number[] = [];
+  const election = new LeaseElection({
+    ...common,
+    client: behind,
+    namespace: ns,
+    name: "cut-off",
+    identity: "me",
+    timings: { durationMs: 2_000, renewDeadlineMs: 1_000, retryMs: 100 },
+    onElected: (incarnation) => elections.push(incarnation),
+    onLost: () => lostAt.push(performance.now()),
+  });
+  const running = election.run({ signal: own.signal }).catch(() => undefined);
+  await eventually(() => expect(elections).toHaveLength(1));
+  link.cut();
+  const cutAt = performance.now();
+  await eventually(() => expect(lostAt).toHaveLength(1));
+  expect((lostAt[0] ?? Infinity) - cutAt).toBeLessThan(1_500);
+  link.restore();
+  await eventually(() => expect(elections).toHaveLength(2));
+  expect(elections[1]).toBeGreaterThan(elections[0] ?? Infinity);
+  own.abort();
+  await running;
+  await behind.close();
+  link.stop();
 });
 
 test("events are written where kubectl looks, repeated ones counted up", async () => {
