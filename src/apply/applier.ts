@@ -92,7 +92,7 @@ export class Applier {
 
   status(): ApplierStatus {
     const { journal, copies, notes, contests, view } = this.#site;
-    const { watermark, deletes, settled } = this.#follower;
+    const { watermark, deletes, proof, settled } = this.#follower;
     const withheld: Record<string, number> = {};
     for (const { reason } of notes.withheld.values()) withheld[reason] = (withheld[reason] ?? 0) + 1;
     const paused = deletes.paused;
@@ -117,7 +117,7 @@ export class Applier {
         paused === undefined
           ? undefined
           : { sinceMs: paused.sinceWallMs, count: paused.count, of: paused.of, pending: journal.pendingDeletes },
-      promotable: undefined,
+      promotable: proof.result(),
     };
   }
 

@@ -65,7 +65,7 @@ function ofMissing(status: KubeStatus, place: { group: string; kind: string; nam
   }
   if (code === 404) return { reason: "KindMissing", message, need: needOf.kind(place.group, place.kind) };
   if (status.causes.some((cause) => cause.reason === "NamespaceTerminating") || /being terminated/.test(message)) {
-    return { reason: "NamespaceTerminating", message };
+    return { reason: "NamespaceTerminating", message, need: needOf.namespace(place.namespace) };
   }
   return undefined;
 }

@@ -1,4 +1,4 @@
-import { onAbort } from "../abort.ts";
+import { onAbort, runTogether } from "../abort.ts";
 import type { EntryHead } from "../journal/entries.ts";
 import type { ObjectKey } from "../objects/key.ts";
 import { Deletes } from "./deletes.ts";
@@ -6,6 +6,7 @@ import { Deletes } from "./deletes.ts";
 import { settleDivergence } from "./divergence.ts";
 import type { Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
+import { Proof } from "./proof.ts";
 import { KeyedQueue, type Outcome } from "./queue.ts";
 import type { GroupSite, SiteListener } from "./site.ts";
 import { isShared } from "./view.ts";
@@ -29,6 +30,7 @@ const prunePrefix = "prune:";
 
 export class Follower implements SiteListener {
   readonly deletes: Deletes;
+  readonly proof: Proof;
   readonly watermark = new Watermark();
   readonly #site: GroupSite;
   readonly #queue: KeyedQueue<string>;
@@ -43,6 +45,7 @@ export class Follower implements SiteListener {
     this.#site = site;
     this.#onChange = onChange;
     const { clock, random, log } = site.options;
+    this.proof = new Proof(site);
     this.deletes = new Deletes({ journal: site.journal, clock, log });
     this.#queue = new KeyedQueue({
       concurrency: writesMaxCount,
@@ -82,7 +85,14 @@ export class Follower implements SiteListener {
       await abortable(this.#site.open("standby", this, { signal: options.siteSignal }), signal);
       this.#opened = true;
       this.#lookAtAll();
-      await this.#poll(signal);
+      const idle = (): boolean => this.settled && this.#site.journal.current;
+      await runTogether(
+        [
+          (own) => this.#poll(own.signal),
+          (own) => this.proof.run({ idle, onChange: this.#onChange, signal: own.signal }),
+        ],
+        { signal },
+      );
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
@@ -244,6 +254,7 @@ export class Follower implements SiteListener {
     if (verdict.kind === "unknown") return { kind: "done" };
     if (verdict.kind === "failed") return this.#failed(key, verdict.failure, attempt);
     this.#site.notes.failing.delete(key);
+    this.proof.add(key);
     this.#done(key, head);
     return { kind: "done" };
   }
@@ -264,6 +275,7 @@ export class Follower implements SiteListener {
     assignments.assign(key, []);
     assignments.waitFor(key, []);
     this.#site.notes.forgetSource(key);
+    this.proof.forget(key);
     this.deletes.carriedOut(key, head.seq);
     this.#done(key, head);
     return { kind: "done" };

@@ -112,6 +112,7 @@ export class GroupSite {
       log,
       onSeen: (object) => this.#seen(object),
       onGone: (key) => this.#gone(key),
+      onRewound: (group, kind) => this.#forgetKind(group, kind),
       onReady: (group, kind) => {
         this.#listener?.came(watchNeed(group, kind));
         this.#ready.raise();

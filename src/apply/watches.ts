@@ -19,6 +19,8 @@ export interface CopyWatchOptions {
   /** A copy exists and looks like this. */
   readonly onSeen: (object: KubeObject) => void;
   readonly onGone: (key: ObjectKey) => void;
+  /** What was known of the kind's copies is no longer so; they are listed anew. */
+  readonly onRewound: (group: string, kind: string) => void;
   /** All copies of the kind that existed have been seen, or the kind cannot be watched. */
   readonly onReady: (group: string, kind: string) => void;
 }
@@ -101,6 +103,8 @@ export class CopyWatches {
       // What cannot be watched is written blindly: POST and preconditions still protect what is there.
       onPhase: (phase) => {
         if (phase === "forbidden" || phase === "missing") ready();
+        // A site that was restored from a backup holds older copies: they are looked at like any others.
+        if (phase === "rewound") queueMicrotask(() => this.#rewound(resource, reflector));
       },
       clock,
       random,
@@ -113,6 +117,11 @@ export class CopyWatches {
     );
     const watch: Watch = { path: pathFor(resource), scope, ready: false, ended };
     return watch;
+  }
+
+  #rewound(resource: KubeResource, reflector: Reflector): void {
+    this.#options.onRewound(resource.group, resource.kind);
+    reflector.acceptRewind();
   }
 }
 

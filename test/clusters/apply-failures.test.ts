@@ -1,8 +1,11 @@
 import { expect, test } from "vitest";
 import type { FailingKey } from "../../src/apply/notes.ts";
 import { keyOf } from "../../src/objects/key.ts";
+import { pathOf } from "../../src/kube/resource.ts";
+import { parseJson } from "../../src/objects/json.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
 import {
+  anyKind,
   type ApplyBench,
   applyBench,
   atEast,
@@ -187,33 +190,8 @@ test("an object over the size limit fails by itself, 5,000 keys and a name with 
 test("custom resources wait for their definition, which is established when it comes, and go before it goes", async () => {
   await using bench = await applyBench();
   const { namespace, west } = bench;
-  const kind = `Thing${process.pid}${Date.now().toString(36)}`;
-  const group = "apply.test.lifeboat";
-  const plural = `${kind.toLowerCase()}s`;
-  const definition: KubeObject = {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: {
-      group,
-      scope: "Namespaced",
-      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-      versions: [
-        {
-          name: "v1",
-          served: true,
-          storage: true,
-          schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-        },
-      ],
-    },
-  };
-  const thing = (value: unknown): KubeObject => ({
-    apiVersion: `${group}/v1`,
-    kind,
-    metadata: { name: "one", namespace },
-    spec: { value },
-  });
+  const { definition, one } = anyKind("thing");
+  const thing = (value: unknown): KubeObject => one(namespace, { value });
   await bench.send(ns(namespace), thing(1));
   await eventually(() => bench.applier.status().failingCount === 1 || bench.applier.status().withheld["Refused"] === 1);
   await bench.send(await atEast(bench, definition));
@@ -226,4 +204,76 @@ test("custom resources wait for their definition, which is established when it c
   await bench.sendDeletes(keyOf(definition), keyOf(thing(1)));
   await eventually(async () => (await west.get(definition)) === undefined, 40_000);
   await eventually(() => bench.journal.pendingDeletes === 0);
+});
+
+test("integers of 64 bits arrive exactly, larger ones are named as rounded by the API server", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const { definition, one } = anyKind("number");
+  await bench.send(ns(namespace), await atEast(bench, definition));
+  await bench.settled();
+  await west.discovery.refresh({ signal: never });
+  const spec = parseJson('{"exact":9223372036854775807,"fraction":0.1,"tooBig":18446744073709551616}');
+  const object = one(namespace, spec);
+  await bench.send(object);
+  await bench.settled();
+  const text = await west.client.request("GET", pathOf(west.resource(object), object.metadata), { signal: never });
+  expect(text).toContain('"exact":9223372036854775807');
+  expect(bench.applier.status().fieldsDropped).toEqual([{ key: keyOf(object), fields: ["spec.tooBig"] }]);
+  await bench.sendDeletes(keyOf(object), keyOf(definition));
+  await eventually(() => bench.journal.pendingDeletes === 0);
+});
+
+test("what would be refused only when the site is active is known before", async () => {
+  await using bench = await applyBench();
+  const { namespace, group, west } = bench;
+  await bench.send(ns(namespace), await atEast(bench, deployment(namespace, "fine", { replicas: 1 })));
+  await bench.settled();
+  await eventually(() => bench.applier.status().promotable?.ok === true);
+  const policy = {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "ValidatingAdmissionPolicy",
+    metadata: { name: group },
+    spec: {
+      failurePolicy: "Fail",
+      matchConstraints: {
+        resourceRules: [
+          { apiGroups: ["apps"], apiVersions: ["v1"], operations: ["CREATE", "UPDATE"], resources: ["deployments"] },
+        ],
+      },
+      validations: [{ expression: "object.spec.replicas < 5", message: "too many" }],
+    },
+  };
+  const namespaceSelector = { matchLabels: { "kubernetes.io/metadata.name": namespace } };
+  const binding = {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "ValidatingAdmissionPolicyBinding",
+    metadata: { name: group },
+    spec: { policyName: group, validationActions: ["Deny"], matchResources: { namespaceSelector } },
+  };
+  await createAtWest(bench, policy);
+  await createAtWest(bench, binding);
+  try {
+    await eventually(async () => {
+      const options = { fieldManager: "test", dryRun: true, signal: never };
+      const probe = deployment(namespace, "probe", { replicas: 9 });
+      await expect(west.client.create(west.resource(probe), probe, options)).rejects.toThrow(/too many/);
+      return true;
+    });
+    const big = await atEast(bench, deployment(namespace, "big", { replicas: 7 }));
+    await bench.send(big);
+    await bench.settled();
+    expect((await west.get<Workload>(big))?.spec.replicas).toBe(0);
+    const findings = await eventually(() => bench.applier.status().promotable?.findings[0]);
+    expect(findings).toMatchObject({
+      key: keyOf(big),
+      reason: "WebhookRefused",
+      message: expect.stringContaining("too many"),
+    });
+    expect(bench.applier.status().failingCount).toBe(0);
+  } finally {
+    for (const object of [binding, policy]) {
+      await west.client.delete(west.resource(object), object.metadata, { signal: never });
+    }
+  }
 });

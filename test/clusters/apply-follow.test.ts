@@ -140,3 +140,69 @@ test("a restart finds right what is right, repairs what drifted meanwhile and re
   await eventually(async () => (await west.get(left)) === undefined);
   expect((await versions()).slice(1)).toEqual(before.slice(1));
 });
+
+test("a namespace that somebody deletes at the standby comes back with everything in it", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const settings = await atEast(bench, configMap(namespace, "settings", { a: "1" }));
+  await bench.send(ns(namespace), settings, await atEast(bench, deployment(namespace, "web")));
+  await bench.settled();
+  const uid = (await west.get(ns(namespace)))?.metadata.uid;
+  await west.client.delete(west.resource(ns(namespace)), { name: namespace }, { signal: never });
+  await eventually(async () => {
+    const now = await west.get(ns(namespace));
+    return now !== undefined && now.metadata.uid !== uid && (await west.get(settings)) !== undefined;
+  }, 60_000);
+  await bench.settled();
+  expect((await bench.applier.diff({ signal: never })).filter(({ what }) => what !== "withheld")).toEqual([]);
+});
+
+test("while the group is suspended nothing is written, afterwards everything is", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const settings = await atEast(bench, configMap(namespace, "settings", { a: "1" }));
+  await bench.send(ns(namespace), settings);
+  await bench.settled();
+  await bench.sendSpec({ suspend: true });
+  await bench.send(await atEast(bench, configMap(namespace, "settings", { a: "2" })));
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect((await west.get<{ data: unknown }>(settings))?.data).toEqual({ a: "1" });
+  expect(bench.applier.status().suspended).toBe(true);
+  await bench.sendSpec({ suspend: false });
+  await bench.settled();
+  expect((await west.get<{ data: unknown }>(settings))?.data).toEqual({ a: "2" });
+});
+
+test("an applier that ends in the middle of a first sync goes on where it was", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const names = Array.from({ length: 150 }, (_, i) => `c${i}`);
+  const objects = await Promise.all(names.map((name) => atEast(bench, configMap(namespace, name, { name }))));
+  await bench.send(ns(namespace), ...objects);
+  await eventually(() => bench.applier.status().copies > 20);
+  await bench.restart();
+  await bench.settled();
+  for (const object of objects) expect((await west.get(object))?.metadata.labels?.[marks.group]).toBe(bench.group);
+});
+
+test("a mapped namespace and a mutation take effect, and change when the spec does", async () => {
+  const target = `mapped-${process.pid}-${Date.now().toString(36)}`;
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const settings = await atEast(bench, configMap(namespace, "settings", { region: "east" }));
+  await bench.send(ns(namespace), settings);
+  await bench.settled();
+  const jsonPatch = [{ op: "replace" as const, path: "/data/region", value: "west" }];
+  await bench.sendSpec({
+    mappings: { namespaces: [{ east: namespace, west: target }] },
+    mutations: [{ match: { kinds: ["ConfigMap"], names: ["settings"] }, site: "west", jsonPatch }],
+  });
+  const moved = configMap(target, "settings", {});
+  await eventually(async () => {
+    expect((await west.get<{ data: unknown }>(moved))?.data).toEqual({ region: "west" });
+    return true;
+  });
+  await eventually(async () => (await west.get(settings)) === undefined);
+  await bench.settled();
+  await west.client.delete(west.resource(ns(target)), { name: target }, { signal: never });
+});

@@ -243,3 +243,28 @@ export async function eventually<T>(check: () => T | Promise<T>, timeoutMs = 20_
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
+
+/** A definition of a kind that holds anything, unlike any other, and objects of that kind. */
+export function anyKind(name: string): {
+  definition: KubeObject;
+  one: (namespace: string, spec: unknown) => KubeObject;
+} {
+  const group = "apply.test.lifeboat";
+  const kind = `${name[0]?.toUpperCase()}${name.slice(1)}${process.pid}${Date.now().toString(36)}`;
+  const plural = `${kind.toLowerCase()}s`;
+  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
+  return {
+    definition: {
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name: `${plural}.${group}` },
+      spec: {
+        group,
+        scope: "Namespaced",
+        names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
+        versions: [{ name: "v1", served: true, storage: true, schema }],
+      },
+    },
+    one: (namespace, spec) => ({ apiVersion: `${group}/v1`, kind, metadata: { name: "one", namespace }, spec }),
+  };
+}
