@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { bedsHome } from "../bed/home.ts";
 import { runDemo } from "./demo-run.ts";
 
-const limitMs = 290_000;
+const limitMs = 420_000;
 const isRoot = process.getuid?.() === 0;
 
 test("the demo on simulated nodes ends with west running everything, and says so", { timeout: limitMs }, async () => {

@@ -37,29 +37,32 @@ function groupSpec({ namespaces, options }: Stage): GroupSpecInput {
 export async function protect(stage: Stage, step: Step): Promise<string> {
   const { pair, signal } = stage;
   const startedAtMs = performance.now();
+  let arrivedMs = 0;
   await pair.applyGroup("east", groupName, groupSpec(stage), signal);
   const watching = linkedAbort(signal);
   const showing = showCounts(stage, step, watching.signal);
   try {
-    await pair.waitForStatus("east", groupName, "known to the standby", isWhole, { limitMs: syncLimitMs, signal });
     // What the standby refuses is pending for ever: a standby that has tried everything is as whole as it gets.
-    await pair.waitForStatus("west", groupName, "applied", ({ counts }) => leftOf(counts) <= 0, {
-      limitMs: syncLimitMs,
-      signal,
-    });
+    const tried = ({ counts }: Status): boolean => leftOf(counts) <= 0;
+    await pair.waitForStatus("west", groupName, "applied", tried, { limitMs: syncLimitMs, signal });
+    arrivedMs = performance.now() - startedAtMs;
+    await pair.waitForStatus("east", groupName, "protected", isProtected, { limitMs: syncLimitMs, signal });
   } finally {
     watching.abort(new Error("synced"));
     await showing;
   }
   stage.objectCount = (await pair.status("east", groupName, signal)).counts?.objects ?? 0;
   await showStandby(stage, step);
-  const tookMs = performance.now() - startedAtMs;
-  return `Protected: ${count(stage.objectCount, "object")}, at west after ${seconds(tookMs)}`;
+  const armedMs = performance.now() - startedAtMs;
+  return (
+    `Protected: ${count(stage.objectCount, "object")} at west after ${seconds(arrivedMs)}, ` +
+    `automatic failover armed after ${seconds(armedMs)}`
+  );
 }
 
 type Status = Awaited<ReturnType<Stage["pair"]["status"]>>;
 
-function isWhole(status: Status): boolean {
+function isProtected(status: Status): boolean {
   const is = (type: string): boolean =>
     status.conditions?.some((condition) => condition.type === type && condition.status === "True") ?? false;
   return is("Synced") && is("Armed");

@@ -25,9 +25,6 @@ export async function takeOver(stage: Stage, step: Step): Promise<string> {
   await writing.done;
   step.fact(`killed after ${writing.writer.entries.length} acknowledged writes`);
   await watch(stage, step);
-  for (const { event, wallMs } of await agentTimeline(stage.pair, "west", groupName, stage.signal)) {
-    timeline.note(event, wallMs);
-  }
   for (const { event, atMs } of timeline.since(stage.killedAtMs)) {
     step.fact(`${`${atMs < 0 ? "-" : "+"}${seconds(Math.abs(atMs))}`.padStart(9)}  ${event}`);
   }
@@ -40,6 +37,7 @@ async function watch(stage: Stage, step: Step): Promise<void> {
   const { pair, timeline, signal } = stage;
   const needed = [...stage.before.values()].filter(isUp).map(({ key }) => key);
   const endMs = stage.killedAtMs + takeoverLimitMs;
+  let seenGrantMs: number | undefined;
   while (Date.now() < endMs) {
     const [status, west] = await Promise.all([pair.status("west", groupName, signal), stage.workloads("west")]);
     const ready = needed.filter((key) => isUpAt(west, key)).length;
@@ -50,13 +48,15 @@ async function watch(stage: Stage, step: Step): Promise<void> {
     if ([...west.values()].some(({ wanted, object }) => wanted > 0 && object.kind !== "Pod")) {
       timeline.note("first workload scaled");
     }
+    if (status.active === "west") seenGrantMs ??= Date.now();
     if (status.role === "active") timeline.note("west says that it is active");
-    if (ready === needed.length && status.role === "active") {
-      timeline.note("all ready");
-      return;
-    }
+    if (ready === needed.length) timeline.note("all ready");
+    if (ready === needed.length && status.role === "active") break;
     await delay(pollMs, undefined, { signal });
   }
+  for (const { event, wallMs } of await agentTimeline(pair, "west", groupName, signal)) timeline.note(event, wallMs);
+  // The agent tells the whole story when its part is over; until then there is only what was seen from here.
+  if (seenGrantMs !== undefined) timeline.note("granted", seenGrantMs);
 }
 
 function isUpAt(workloads: ReadonlyMap<ObjectKey, Workload>, key: ObjectKey): boolean {
