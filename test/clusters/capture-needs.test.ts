@@ -190,29 +190,47 @@ test("cluster-scoped objects come with the group that needs them, and leave with
       },
     ],
   });
-  const claim = {
+  const volume = (name: string, annotations: Record<string, string> = {}): KubeObject => ({
+    apiVersion: "v1",
+    kind: "PersistentVolume",
+    metadata: { name, annotations },
+    spec: {
+      storageClassName: ns,
+      capacity: { storage: "1Gi" },
+      accessModes: ["ReadWriteOnce"],
+      nfs: { server: "nfs.example.com", path: "/" },
+    },
+  });
+  const provisioned = volume(`${ns}-made`, { "pv.kubernetes.io/provisioned-by": "csi.example.com" });
+  const claimOf = (name: string, volumeName: string): KubeObject => ({
     apiVersion: "v1",
     kind: "PersistentVolumeClaim",
-    metadata: { name: "data", namespace: ns },
-    spec: { storageClassName: ns, accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
-  };
+    metadata: { name, namespace: ns },
+    spec: {
+      volumeName,
+      storageClassName: ns,
+      accessModes: ["ReadWriteOnce"],
+      resources: { requests: { storage: "1Gi" } },
+    },
+  });
+  const [claim, other] = [claimOf("data", ns), claimOf("made", `${ns}-made`)];
   const web = deployment(ns, "web", { priorityClassName: ns, runtimeClassName: ns });
   const www = ingress(ns, "www", "hook");
   www["spec"] = { ...(www["spec"] as object), ingressClassName: ns };
-  const cluster = [role, binding, priority, runtime, storage, ingressClass, hook(ns, ns)];
-  const own = [service(ns, "hook", "web"), claim, web, www];
+  const cluster = [role, binding, priority, runtime, storage, ingressClass, hook(ns, ns), volume(ns)];
+  const own = [service(ns, "hook", "web"), claim, other, web, www];
   const foreign = hook(`${ns}-foreign`, "elsewhere");
-  await writer.apply(...cluster, ...own, foreign);
+  await writer.apply(...cluster, provisioned, ...own, foreign);
   try {
     const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
     await follower.capture.whenSynced({ signal: source.signal });
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, ...own, ...cluster)));
-    await writer.delete(web, claim);
+    await writer.delete(web, claim, other);
     const left = keysOfObjects(space, service(ns, "hook", "web"), www, role, binding, ingressClass, hook(ns, ns));
     await eventually(() => expect(keysOf(follower, ns)).toEqual(left));
     follower.stop();
   } finally {
-    await writer.delete(...cluster, foreign);
+    await writer.delete(...cluster, provisioned, foreign);
   }
 });
 
@@ -254,6 +272,10 @@ test("custom resources bring their definition, also one that is created while th
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, crd, toy)));
     await writer.delete(crd);
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space)));
+    // Defined anew before anybody may have noticed that it was gone.
+    await eventually(async () => writer.apply(crd));
+    await eventually(async () => writer.apply(toy));
+    await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, crd, toy)));
   } finally {
     await writer.delete(crd);
     follower.stop();
