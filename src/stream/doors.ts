@@ -40,6 +40,11 @@ export interface ChangeSource {
   entriesIn(buckets: ReadonlySet<number>): KeyAndHash[];
   /** The present record of a key with its present sequence number; a tombstone at `head` when it does not exist. */
   current(key: ObjectKey): ChangeRecord;
+  /**
+   * Whether it is known if such an object exists. What is not (its kind may not be read, its API does not answer) has
+   * not gone: a comparison leaves the standby's copy alone. @default always known
+   */
+  isKnown?(key: ObjectKey): boolean;
   /** Told what a standby has made durable and applied, in this ring's numbers. Drives lag measurement. */
   acknowledged(position: { durable: number; applied: number }): void;
 }

@@ -266,7 +266,8 @@ class SourceSession {
   async #answer(compare: Compare, signal: AbortSignal): Promise<void> {
     const [digest] = this.#digests;
     if (digest === undefined) throw outOfTurn("a comparison without a digest");
-    const keys = differingKeys(compare.entries, this.#source.entriesIn(new Set(compare.buckets)));
+    const differing = differingKeys(compare.entries, this.#source.entriesIn(new Set(compare.buckets)));
+    const keys = differing.filter((key) => this.#source.isKnown?.(key) ?? true);
     const { ring } = this.#source;
     const partial: StreamPosition = digest.purpose === "RESET" ? { ring: "", seq: 0 } : { ring, seq: this.#sent };
     if (compare.last) this.#digests.shift();
