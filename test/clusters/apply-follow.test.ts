@@ -59,12 +59,23 @@ test("what somebody changes, adds to or deletes from a copy is repaired", async 
   await west.client.patch(west.resource(web), web.metadata, { type: "merge", body: { spec: { replicas: 5 } } }, by);
   await eventually(async () => (await west.get<Workload>(web))?.spec.replicas === 0);
 
-  const body = { data: { a: "9", extra: "x" } };
-  await west.client.patch(west.resource(settings), settings.metadata, { type: "merge", body }, by);
-  await eventually(async () => {
-    expect((await west.get<{ data: unknown }>(settings))?.data).toEqual({ a: "1" });
-    return true;
-  });
+  for (const data of [{ a: "9", extra: "x" }, { another: "y" }]) {
+    await west.client.patch(west.resource(settings), settings.metadata, { type: "merge", body: { data } }, by);
+    await eventually(async () => {
+      expect((await west.get<{ data: unknown }>(settings))?.data).toEqual({ a: "1" });
+      return true;
+    });
+  }
+
+  // Kubernetes itself may write a field of ours too, and then owns it.
+  const scaling = { fieldManager: "kube-controller-manager", signal: never };
+  await west.client.patch(
+    west.resource(web),
+    web.metadata,
+    { type: "merge", body: { spec: { replicas: 4 } } },
+    scaling,
+  );
+  await eventually(async () => (await west.get<Workload>(web))?.spec.replicas === 0);
 
   await west.client.delete(west.resource(settings), settings.metadata, { signal: never });
   await eventually(async () => (await west.get(settings)) !== undefined);
@@ -88,6 +99,10 @@ test("a manager that takes the same field again and again is reported as contest
   const contested = await eventually(() => bench.applier.status().contested[0]);
   expect(contested).toMatchObject({ key: keyOf(settings), manager: "stubborn", fields: ["data.a"] });
   expect((await west.get<{ data: { a: string } }>(settings))?.data.a).toBe("theirs-3");
+
+  // A promotion is not the moment to give in.
+  expect(await bench.applier.promote({ epoch: "11.0", signal: never })).toMatchObject({ failed: [] });
+  expect((await west.get<{ data: { a: string } }>(settings))?.data.a).toBe("1");
 });
 
 test("an object that nobody of ours has put there is reported as a conflict, and taken over with adopt", async () => {
