@@ -173,7 +173,7 @@ export function accept(d: Draft, cert: Cert, sentAtMs: number, leaseMs: number, 
 export function afterGrant(d: Draft, leaseEnd: number, sentAtMs: number, how: AcquireKind | "commit"): void {
   const { cert } = d.s.record;
   if (cert === null || isBehind(d.s)) return;
-  d.set({ lastRefusal: null, armed: false, incoming: null, following: null, keepVeto: true });
+  d.set({ lastRefusal: null, armed: false, incoming: null, following: null, keepVeto: true, leaseFree: false });
   if (leaseEnd <= d.now) {
     d.phase({ type: "Fenced", reason: "the grant came too late to be used" });
     return;

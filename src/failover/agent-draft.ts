@@ -117,7 +117,7 @@ export function leaseEndMs(s: AgentState): number {
 
 /** Runs on a recorded disarm: durable here, and recorded there before. */
 export function isLeaseFree(s: AgentState): boolean {
-  return isRunning(s) && s.record.disarm !== null;
+  return isRunning(s) && s.leaseFree && s.record.disarm !== null;
 }
 
 /** A record with a disarm may be on disk although it was never confirmed. */

@@ -99,6 +99,7 @@ function denial(d: Draft): string {
 /** A booted holder: at least one guard that held on under this certificate proves that the site never stopped. */
 export function guardsHeldOn(d: Draft): boolean {
   const { s } = d;
+  if (s.fence.cap !== "guard" && s.podsHeldOn) return true;
   for (const node in s.guards) {
     const report = s.guards[node];
     if (report === undefined || (report.mode !== "leased" && report.mode !== "free")) continue;
@@ -115,6 +116,15 @@ export function gatesClosed(s: AgentState, now: number): boolean {
   if (s.fence.cap !== "guard") return true;
   if (now >= Math.max(s.heldUntilMs, s.bootedAtMs + s.policy.timing.leaseMs)) return true;
   return Object.values(s.guards).every((report) => report.mode === "fenced");
+}
+
+/**
+ * A guard still holds without a lease under this certificate. Since every guard is bound again before a recorded disarm
+ * is lifted, this proves that it is not.
+ */
+export function guardsHoldFree(d: Draft): boolean {
+  const { s } = d;
+  return Object.values(s.guards).some((report) => report.mode === "free" && sameCert(report.cert, s.record.cert));
 }
 
 /** No guard can have held on: all that have pods were heard, and are down. */

@@ -220,6 +220,10 @@ export interface AgentState {
   readonly armed: boolean;
   /** First seq of the running request for a disarm, per grantor. */
   readonly ask: { readonly to: "witness" | "peer"; readonly sinceSeq: number } | null;
+  /** This process knows that the recorded disarm is in force; a record alone may have come back from a backup. */
+  readonly leaseFree: boolean;
+  /** Without guards: the runner has seen that the pods never stopped. */
+  readonly podsHeldOn: boolean;
   /** Nothing recorded elsewhere may be lifted before every guard has been heard in lease mode (or fenced). */
   readonly keepVeto: boolean;
   readonly guards: Readonly<Record<string, GuardReport>>;
@@ -284,6 +288,11 @@ export type AgentEvent =
     }
   /** From the API server: all nodes of the site, and those to which pods of the group are bound. */
   | { readonly type: "nodes"; readonly all: readonly string[]; readonly withPods: readonly string[] }
+  /**
+   * Only where there are no guards, once after a boot: pods of the group have been running here without a stop since the
+   * current certificate was granted, on nodes whose kernel boot ids are those recorded then.
+   */
+  | { readonly type: "podsHeldOn" }
   | { readonly type: "fence"; readonly cap: FenceCap; readonly stopBoundMs: number }
   | { readonly type: "api"; readonly up: boolean }
   | { readonly type: "command"; readonly command: Command }

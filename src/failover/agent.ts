@@ -12,16 +12,8 @@ import {
 } from "./agent-acquire.ts";
 import { afterForce, commanded, forceRule } from "./agent-commands.ts";
 import { Draft, holdsCert, isLeaseFree, isRunning, leaseEndMs, restPhase } from "./agent-draft.ts";
-import { guardPolled, guardsAllDown, guardsHeldOn, unguardedRule } from "./agent-guards.ts";
-import {
-  acknowledged,
-  disarmRules,
-  peerRenewed,
-  renewWhenDue,
-  resumeWarm,
-  settleGuards,
-  startSilenceClocks,
-} from "./agent-renew.ts";
+import { guardPolled, guardsAllDown, guardsHeldOn, guardsHoldFree, unguardedRule } from "./agent-guards.ts";
+import { acknowledged, disarmRules, peerRenewed, renewWhenDue, resumeWarm, settleGuards } from "./agent-renew.ts";
 import {
   afterSeal,
   committed,
@@ -86,6 +78,8 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     promiseUntilMs: 0,
     armed: false,
     ask: null,
+    leaseFree: false,
+    podsHeldOn: false,
     keepVeto: true,
     guards: {},
     heldUntilMs: 0,
@@ -154,6 +148,9 @@ function handle(d: Draft, event: AgentEvent): boolean {
       return false;
     case "nodes":
       return nodes(d, event);
+    case "podsHeldOn":
+      d.set({ podsHeldOn: true });
+      return true;
     case "fence":
       d.set({ fence: { cap: event.cap, stopBoundMs: event.stopBoundMs } });
       return true;
@@ -256,10 +253,12 @@ function unknownRule(d: Draft): void {
   if (!s.phase.warm && guardsHeldOn(d)) {
     d.phase({ type: "Unknown", warm: true });
     d.set({ nextRenewAtMs: now });
-    if (s.record.disarm !== null) {
-      resumeWarm(d);
-      startSilenceClocks(d);
-    }
+    return;
+  }
+  // Guards that hold without a lease prove what the record says; one that came back from a backup proves nothing.
+  if (s.record.disarm !== null && guardsHoldFree(d)) {
+    d.set({ leaseFree: true });
+    resumeWarm(d);
     return;
   }
   const over = now - s.bootedAtMs >= s.policy.timing.leaseMs;
@@ -276,7 +275,7 @@ function cancelRule(d: Draft): void {
   const { s } = d;
   const sealing = s.phase.type === "Quiescing" && s.phase.seal !== null;
   if (s.uncertain && s.ask === null && s.record.disarm === null && !sealing) d.persist({}, { type: "none" });
-  if (s.record.disarm === null || isRunning(s) || s.phase.type === "Unknown" || !holdsCert(s)) return;
+  if (s.record.disarm === null || isLeaseFree(s) || s.phase.type === "Unknown" || !holdsCert(s)) return;
   d.persist({ disarm: null }, { type: "none" });
 }
 
@@ -307,11 +306,11 @@ function continueWith(d: Draft, next: Continuation): void {
       d.set({ following: null });
       return;
     case "disarmed":
-      d.set({ ask: null, keepVeto: true });
+      d.set({ ask: null, keepVeto: true, leaseFree: isRunning(d.s) });
       d.notice("Disarmed", "runs without a lease: witness or peer is silent, the other has recorded no takeover");
       return;
     case "rearming":
-      d.set({ keepVeto: true });
+      d.set({ keepVeto: true, leaseFree: false });
       return;
     case "sealed":
       afterSeal(d, next.opId);

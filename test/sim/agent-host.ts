@@ -58,6 +58,7 @@ export class AgentHost {
       this.states[g] = step.state;
       this.effects(g, step.effects);
       this.step(g, { type: "fence", cap: this.site.fenceCap, stopBoundMs: 0 });
+      if (this.site.heldOn(g)) this.step(g, { type: "podsHeldOn" });
     }
     this.schedule();
   }

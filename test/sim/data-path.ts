@@ -66,7 +66,10 @@ export class DataPath {
 
   /** The application writes while any of its pods runs. */
   private write(g: number): void {
-    if (!this.site.nodes.some((node) => node.isRunning(g))) return;
+    const running = this.site.nodes.filter((node) => node.isRunning(g));
+    if (running.length === 0) return;
+    // What promise 1 excludes (a machine that stood still together with its guard) is excluded here as well.
+    if (running.every((node) => node.pod(g).excusedUntil >= this.world.t)) return;
     const copy = this.copy(g);
     copy.writes += 1;
     copy.hash =
@@ -79,7 +82,12 @@ export class DataPath {
   }
 
   save(g: number, done: () => void): void {
+    // A snapshot of what is still being written would miss the rest.
     this.world.after(this.world.random.between(100, 800), () => {
+      if (this.site.nodes.some((node) => node.pod(g).running && node.machine.up)) {
+        this.save(g, done);
+        return;
+      }
       this.copy(g).saved = true;
       done();
     });
@@ -98,6 +106,7 @@ export class DataPath {
     if (own === undefined || !state || !own.process.running) return;
     const holds = state.record.cert !== null && state.record.cert.holder === site.key;
     if (holds || (state.record.cert === null && site.isSource(g))) return;
+    if (site.nodes.some((node) => node.isRunning(g))) return;
     const peer = world.peerOf(site.key);
     const source = peer.leader();
     const theirs = source?.states[g];

@@ -84,7 +84,7 @@ export class Node {
     if (this.guarded) this.startGuard();
     else {
       this.guard.alive = false;
-      this.excuse();
+      if (this.machine.boots > 1) this.excuse();
     }
     for (const g of this.world.groups) this.kubelet(g);
   }

@@ -220,6 +220,11 @@ export class Site {
     });
   }
 
+  /** By the nodes' boot ids: pods run that have never stopped since the site got its certificate. */
+  heldOn(g: number): boolean {
+    return this.nodes.some((node) => node.pod(g).running && node.pod(g).excusedUntil < 0);
+  }
+
   /** A node without a guard joins; its pods are gated by a file that only a guard writes, unless that is given up. */
   join(): void {
     const node = new Node(this, this.nodes.length, false);

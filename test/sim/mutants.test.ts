@@ -1,0 +1,18 @@
+import { expect, test } from "vitest";
+import { loadMutant, mutants } from "./mutants.ts";
+import { runMutant } from "./run-mutants.ts";
+
+test.each(mutants.map((mutant) => [mutant.name, mutant] as const))(
+  "the text of mutant %s is found",
+  async (_name, mutant) => {
+    const { remove } = await loadMutant(mutant);
+    remove();
+  },
+);
+
+/** Those that a scenario kills; the ones that need seeds are run by `npm run sim -- --mutants`. */
+const directed = mutants.filter(({ seeds, equivalentAlone }) => seeds === undefined && equivalentAlone !== true);
+
+test.each(directed.map((mutant) => [mutant.name, mutant] as const))("mutant %s is killed", async (_name, mutant) => {
+  expect(await runMutant(mutant, false)).toMatchObject({ killed: true });
+});
