@@ -16,8 +16,6 @@ export interface Seen {
   readonly owned: string;
   /** Fingerprint of the fields that other managers own (those of Kubernetes itself left out); `""` for none. */
   readonly foreign: string;
-  /** All that we own is one `Apply` entry, so that an apply removes what it no longer names. */
-  readonly settled: boolean;
   readonly deleting: boolean;
 }
 
@@ -37,7 +35,6 @@ export function look(object: KubeObject, manager: string): Seen {
     resourceVersion: object.metadata.resourceVersion ?? "",
     owned: fingerprint(own),
     foreign: fingerprint(foreign),
-    settled: own.length === 1 && own[0]?.operation === "Apply",
     deleting: object.metadata.deletionTimestamp !== undefined,
   };
 }

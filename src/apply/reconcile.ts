@@ -6,7 +6,7 @@ import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { Role } from "../render/types.ts";
 import { classify, type Failure, needOf } from "./failures.ts";
 import { entriesOf, foreignEntries } from "./fields.ts";
-import { foreignClaims } from "./foreign.ts";
+import { foreignClaims, leftovers } from "./foreign.ts";
 import { reconcileShared, removeShared } from "./shared.ts";
 import { applied, failed, noteDropped, type ReconcileContext, type ReconcileDeps, type Verdict } from "./verdict.ts";
 import { isShared, lacking, type Target } from "./view.ts";
@@ -47,7 +47,7 @@ export class Reconciler {
     if (seen === undefined) return this.#create(resource, target, context);
     if (seen.deleting) return failed(terminating);
     if (context.exact !== true && copies.isCurrent(target.key, target.hash)) return applied;
-    if (seen.settled && seen.foreign === "" && context.exact !== true) {
+    if (seen.foreign === "" && context.exact !== true) {
       return this.#apply(resource, target, seen.uid, context);
     }
     return this.#settleAndApply(resource, target, context);
@@ -124,6 +124,9 @@ export class Reconciler {
     const { writer } = this.#deps;
     const { signal } = context;
     try {
+      const answer = await writer.apply(resource, target.object, { uid, force: true, signal });
+      if (leftovers(answer, target.object, this.#deps.manager).length === 0) return this.#written(target, answer);
+      await writer.settle(resource, answer, [], signal);
       return this.#written(target, await writer.apply(resource, target.object, { uid, force: true, signal }));
     } catch (error) {
       signal.throwIfAborted();

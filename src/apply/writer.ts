@@ -6,7 +6,7 @@ import { settleOwners } from "./fields.ts";
 /**
  * Writes of one object to the API server. What is absent is created by POST: that costs the server a quarter less
  * than an apply, and it cannot overwrite what somebody else has put there. The owner entry that a POST leaves is
- * settled into an `Apply` entry before the first apply, since otherwise fields that are no longer named would stay.
+ * settled into an `Apply` entry when a field is to be removed, since an apply alone would leave it.
  */
 export interface WriterOptions {
   readonly client: KubeClient;
