@@ -92,13 +92,13 @@ export class Applier {
 
   status(): ApplierStatus {
     const { journal, copies, notes, contests, view } = this.#site;
-    const { watermark, deletes, proof, settled } = this.#follower;
+    const { watermark, deletes, proof, opened } = this.#follower;
     const withheld: Record<string, number> = {};
     for (const { reason } of notes.withheld.values()) withheld[reason] = (withheld[reason] ?? 0) + 1;
     const paused = deletes.paused;
     return {
       phase: this.#phase === "starting" ? this.#followingPhase() : this.#phase,
-      synced: journal.synced && settled && watermark.pendingCount === notes.failing.size,
+      synced: journal.synced && opened && watermark.holdingCount === 0,
       suspended: view.hasSpec && view.spec.suspend,
       objects: journal.size,
       copies: copies.count,

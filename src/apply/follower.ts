@@ -149,6 +149,9 @@ export class Follower implements SiteListener {
       if (head.hash === "") deleted++;
     }
     const all = view.changed(keys);
+    // A new spec is applied when everything that it may change is.
+    const specSeq = all ? (journal.head(view.specKey)?.seq ?? 0) : 0;
+    if (all) for (const [key] of journal.entries()) this.watermark.received(key, specSeq);
     if (deleted > 0 && view.hasSpec) void this.deletes.observe(deleted, view.spec).catch(() => undefined);
     if (!this.#opened) return;
     if (all) this.#lookAtAll();

@@ -79,8 +79,13 @@ export class GroupView {
     throw new LifeboatError("SpecInvalid", "no spec was received yet", { op: "apply.spec", retryable: true });
   }
 
+  /** Whether a spec was received that can be worked with. */
   get hasSpec(): boolean {
-    this.#readSpec();
+    try {
+      this.#readSpec();
+    } catch {
+      return false;
+    }
     return this.#spec !== undefined;
   }
 

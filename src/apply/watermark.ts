@@ -21,6 +21,11 @@ export class Watermark {
     return this.#pending.size;
   }
 
+  /** Keys that hold the mark: received, not applied, and not failing for good. */
+  get holdingCount(): number {
+    return this.#pending.size - this.#excused.size;
+  }
+
   received(key: ObjectKey, seq: number): void {
     const pending = this.#pending.get(key);
     if (pending === undefined) {

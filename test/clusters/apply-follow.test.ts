@@ -221,3 +221,30 @@ test("a mapped namespace and a mutation take effect, and change when the spec do
   await bench.settled();
   await west.client.delete(west.resource(ns(target)), { name: target }, { signal: never });
 });
+
+test("a pilot light applies nothing and can be promoted, and becomes warm when its spec says so", async () => {
+  await using bench = await applyBench({ standby: "PilotLight" });
+  const { namespace, west } = bench;
+  const settings = await atEast(bench, configMap(namespace, "settings", { a: "1" }));
+  await bench.send(ns(namespace), settings);
+  await bench.settled();
+  expect(bench.applier.status()).toMatchObject({ copies: 0, withheld: { PilotLight: 2 } });
+  expect(await west.get(settings)).toBeUndefined();
+  await bench.sendSpec({ standby: "Warm" });
+  await bench.settled();
+  expect(await west.get(settings)).toBeDefined();
+  expect(bench.applier.status().withheld).toEqual({});
+});
+
+test("a malformed spec changes nothing, the last good one stays in force", async () => {
+  await using bench = await applyBench({ adopt: true });
+  const { namespace, west } = bench;
+  await bench.send(ns(namespace));
+  await bench.settled();
+  await bench.sendSpec({ sites: [{ name: "only" }] });
+  const settings = configMap(namespace, "settings", { a: "theirs" });
+  await west.client.create(west.resource(settings), settings, { fieldManager: "kubectl", signal: never });
+  await bench.send(await atEast(bench, configMap(namespace, "settings", { a: "ours" })));
+  await bench.settled();
+  expect((await west.get<{ data: unknown }>(settings))?.data).toEqual({ a: "ours" });
+});

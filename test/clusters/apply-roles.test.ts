@@ -205,3 +205,50 @@ test("with journal and source both lost, a promotion brings up what the copies s
   expect(running?.metadata.annotations?.[marks.held]).toBeUndefined();
   expect((await west.get<{ spec: { suspend: boolean } }>(cronJob(namespace)))?.spec.suspend).toBe(false);
 });
+
+test("a webhook comes with its pods: not to the standby, last at a promotion, gone first when the site is taken down", async () => {
+  await using bench = await applyBench();
+  const { namespace, group, west } = bench;
+  const service: KubeObject = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "hook", namespace },
+    spec: { selector: { app: "hook" }, ports: [{ port: 443, protocol: "TCP" }] },
+  };
+  const webhook = {
+    name: "hook.lifeboat.test",
+    clientConfig: { service: { name: "hook", namespace, path: "/" } },
+    rules: [
+      { apiGroups: ["nothing.lifeboat.test"], apiVersions: ["v1"], operations: ["CREATE"], resources: ["things"] },
+    ],
+    sideEffects: "None",
+    admissionReviewVersions: ["v1"],
+  };
+  const hooks: KubeObject = {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "ValidatingWebhookConfiguration",
+    metadata: { name: group },
+    webhooks: [webhook],
+  };
+  const objects = [service, deployment(namespace, "hook", { replicas: 1 }), hooks];
+  const sent = await Promise.all(objects.map((object) => atEast(bench, object)));
+  await bench.send(ns(namespace), ...sent);
+  await bench.settled();
+  expect(bench.applier.status().withheld).toEqual({ ServiceNotReady: 1 });
+  expect(await west.get(hooks)).toBeUndefined();
+
+  const report = await bench.applier.promote({ epoch: "11.0", signal: never });
+  expect(report).toMatchObject({ failed: [], notReady: [] });
+  expect(await west.get(hooks)).toBeDefined();
+
+  const steps: string[] = [];
+  await bench.applier.demote({
+    epoch: "12.0",
+    local: await local(bench, objects),
+    signal: never,
+    onProgress: ({ step }) => steps.push(step),
+  });
+  expect(steps[0]).toBe("webhooks");
+  expect(await west.get(hooks)).toBeUndefined();
+  expect((await west.get<Workload>(deployment(namespace, "hook")))?.spec.replicas).toBe(0);
+});
