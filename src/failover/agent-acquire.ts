@@ -65,15 +65,10 @@ export function wanted(s: AgentState): AcquireKind | null {
 function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | null {
   const { timing } = s.policy;
   if (kind !== "adopt" && kind !== "unseal") {
-    const leftMs = Math.max(s.promiseUntilMs, s.bootedAtMs + s.record.promiseMsMax) - now;
-    if (leftMs > 0 && kind !== "resume") {
-      return refusal(
-        "PromiseRuns",
-        `${s.config.site} has promised ${s.config.peer} ${Math.ceil(leftMs)} ms more`,
-        leftMs,
-      );
-    }
-    if (s.promiseUntilMs > now) return refusal("PromiseRuns", "an older promise to the peer still runs");
+    // A holder that resumes promised nobody before it booted: only what this process promised counts.
+    const bootedMs = kind === "resume" ? 0 : s.bootedAtMs + s.record.promiseMsMax;
+    const leftMs = Math.max(s.promiseUntilMs, bootedMs) - now;
+    if (leftMs > 0) return promiseRuns(s, leftMs);
     if (s.record.veto !== null && kind !== "resume") return vetoed(s);
   }
   if (kind === "adopt" && !guardsKnow(s)) return refusal("NoFence", "not all guards have been told of the group yet");
@@ -90,6 +85,11 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
     return refusal("NoEcho", "the witness is not heard");
   }
   return null;
+}
+
+function promiseRuns(s: AgentState, leftMs: number): Refusal {
+  const { site, peer } = s.config;
+  return refusal("PromiseRuns", `${site} has promised ${peer} ${Math.ceil(leftMs)} ms more`, leftMs);
 }
 
 export function vetoed(s: AgentState): Refusal {

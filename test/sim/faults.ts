@@ -22,6 +22,16 @@ export type Fault =
   | { readonly kind: "node-cut"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
   | { readonly kind: "node-freeze"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
   | { readonly kind: "node-guard"; readonly site: SiteKey; readonly index: number }
+  /** The site's agents answer this node's guard this late. */
+  | {
+      readonly kind: "node-slow";
+      readonly site: SiteKey;
+      readonly index: number;
+      readonly ms: number;
+      readonly forMs: number;
+    }
+  /** The machine of the leading agent. */
+  | { readonly kind: "leader-freeze"; readonly site: SiteKey; readonly forMs: number }
   /** A node joins that has no guard (yet). */
   | { readonly kind: "node-unguarded"; readonly site: SiteKey }
   | { readonly kind: "agent-crash"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
@@ -84,6 +94,7 @@ export function inject(world: World, fault: Fault): void {
     case "node-freeze":
     case "node-guard":
     case "node-unguarded":
+    case "node-slow":
     case "guard-crash":
       onNodes(world, fault);
       return;
@@ -91,6 +102,7 @@ export function inject(world: World, fault: Fault): void {
     case "agent-pause":
     case "leader-crash":
     case "leader-pause":
+    case "leader-freeze":
       onAgents(world, fault);
       return;
     case "api-down":
@@ -153,6 +165,7 @@ type NodeFault =
   | "node-freeze"
   | "node-guard"
   | "node-unguarded"
+  | "node-slow"
   | "guard-crash";
 
 function onNodes(world: World, fault: Extract<Fault, { kind: NodeFault }>): void {
@@ -172,6 +185,12 @@ function onNodes(world: World, fault: Extract<Fault, { kind: NodeFault }>): void
   if (fault.kind === "node-freeze") node.freeze(fault.forMs);
   if (fault.kind === "node-guard") node.installGuard();
   if (fault.kind === "guard-crash") node.crashGuard(fault.forMs);
+  if (fault.kind === "node-slow") {
+    node.slowMs = fault.ms;
+    world.after(fault.forMs, () => {
+      node.slowMs = 0;
+    });
+  }
   if (fault.kind === "node-cut") {
     node.cuts += 1;
     world.after(fault.forMs, () => {
@@ -182,10 +201,14 @@ function onNodes(world: World, fault: Extract<Fault, { kind: NodeFault }>): void
 
 function onAgents(
   world: World,
-  fault: Extract<Fault, { kind: "agent-crash" | "agent-pause" | "leader-crash" | "leader-pause" }>,
+  fault: Extract<Fault, { kind: "agent-crash" | "agent-pause" | "leader-crash" | "leader-pause" | "leader-freeze" }>,
 ): void {
   const site = world.sites[fault.site];
   const leader = site.leader();
+  if (fault.kind === "leader-freeze") {
+    site.nodes.find(({ machine }) => machine === leader?.process.machine)?.freeze(fault.forMs);
+    return;
+  }
   const index = "index" in fault ? fault.index : leader === undefined ? 0 : site.agents.indexOf(leader);
   if (fault.kind === "agent-crash" || fault.kind === "leader-crash") {
     site.restartAgent(index, fault.forMs);

@@ -57,7 +57,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "witness decides alone",
     rule: "timing 4: the standby's own promise",
-    changes: one("agent-acquire.ts", "    if (leftMs > 0) {", "    if (leftMs > Infinity) {"),
+    changes: one("agent-acquire.ts", "if (leftMs > 0)", "if (leftMs > Infinity)"),
     scenarios: ["case-link-primary-witness-cut"],
   },
   {
@@ -117,7 +117,7 @@ export const mutants: readonly Mutant[] = [
     name: "guard's copy counted from the answer",
     rule: "timing 2",
     changes: one("guard.ts", "const untilMs = sentAt + answer.remainingMs", "const untilMs = now + answer.remainingMs"),
-    scenarios: ["hole-slow-ack"],
+    scenarios: ["hole-slow-answer"],
     seeds: { mode: "extremal", count: 3000 },
   },
   {
@@ -130,11 +130,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "stale disarm acknowledgement",
     rule: "R5, R6",
-    changes: one("agent-renew.ts", "ack.seq < ask.sinceSeq || ", "").concat(
-      one("agent-renew.ts", "if (s.keepVeto", "if (s.keepVeto"),
-    ),
-    scenarios: ["hole-stale-disarm"],
-    equivalentAlone: true,
+    changes: one("agent-renew.ts", "ack.seq < ask.sinceSeq || ", ""),
+    scenarios: ["hole-"],
+    seeds: { mode: "uniform", count: 3000 },
   },
   {
     name: "policy edit: D of the policy, not of the promise",
@@ -187,7 +185,7 @@ export const mutants: readonly Mutant[] = [
       "if (heard === undefined || heard.echoMs === null || heard.echoMs < asked.atMs) {",
       "if (heard === undefined) {",
     ),
-    scenarios: ["hole-forced-then-return"],
+    scenarios: ["hole-resume-behind-forced", "hole-forced-then-return"],
   },
   {
     name: "a restarted agent needs a new epoch",
@@ -248,36 +246,26 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a disarm is no veto",
     rule: "R6",
-    changes: one(
-      "witness-grant.ts",
-      "  if (record.veto !== null) {\n    const",
-      "  if (record.veto !== null) {\n    const",
-    ).concat(
-      one("agent-acquire.ts", `if (s.record.veto !== null && kind !== "resume") return vetoed(s);`, ""),
-      one(
-        "agent-commands.ts",
-        "if (!answers && s.record.veto !== null) {",
-        "if (!answers && s.record.veto === undefined) {",
-      ),
-    ),
+    changes: [
+      {
+        file: "witness-grant.ts",
+        find: '  if (record.veto !== null) {\n    return no(\n      refusal("Veto", `${holder}',
+        put: '  if (record.veto === undefined) {\n    return no(\n      refusal("Veto", `${holder}',
+      },
+      { file: "agent-acquire.ts", find: `if (s.record.veto !== null && kind !== "resume") return vetoed(s);`, put: "" },
+      {
+        file: "agent-commands.ts",
+        find: "if (!answers && s.record.veto !== null) {",
+        put: "if (!answers && s.record.veto === undefined) {",
+      },
+    ],
     scenarios: ["hole-waiting-is-no-fence"],
   },
   {
     name: "a cold boot keeps its disarm",
     rule: "R6",
-    changes: one(
-      "agent.ts",
-      "if (s.record.disarm !== null) {\n      resumeWarm",
-      "if (s.record.disarm !== null) {\n      resumeWarm",
-    ).concat(
-      one(
-        "agent.ts",
-        "if (!s.phase.warm && guardsHeldOn(d)) {",
-        "if (!s.phase.warm && (guardsHeldOn(d) || s.record.disarm !== null)) {",
-      ),
-    ),
-    scenarios: ["hole-disarmed-then-forced"],
-    seeds: { mode: "uniform", count: 3000 },
+    changes: one("agent.ts", "if (s.record.disarm !== null && guardsHoldFree(d)) {", "if (s.record.disarm !== null) {"),
+    scenarios: ["hole-disarmed-then-forced", "hole-backup-disarm"],
   },
   {
     name: "the gate fails open after a boot",
@@ -322,7 +310,7 @@ export const mutants: readonly Mutant[] = [
     name: "unguarded nodes before the witness knows",
     rule: "coverage",
     changes: one("agent-guards.ts", `(!holdsCert(s) || s.witness.fenceCap !== "guard")`, "true"),
-    scenarios: ["hole-pod-on-new-node"],
+    scenarios: ["hole-unguarded-node-unheard", "hole-pod-on-new-node"],
   },
   {
     name: "the witness ignores the fence capability",
@@ -350,11 +338,20 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a standby that is not Ready takes over",
     rule: "Ready",
-    changes: one(
-      "agent-acquire.ts",
-      `if (ready !== "Ready") return refusal`,
-      `if (ready === undefined) return refusal`,
-    ).concat(one("witness-grant.ts", `if (message.ready !== "Ready") {`, `if (message.ready === undefined) {`)),
+    changes: [
+      {
+        file: "agent-acquire.ts",
+        find: `if (ready !== "Ready") return refusal`,
+        put: `if (ready === undefined) return refusal`,
+      },
+      { file: "agent-acquire.ts", find: "    if (lagMs === null || lagMs >", put: "    if (lagMs !== null && lagMs >" },
+      {
+        file: "witness-grant.ts",
+        find: `if (message.ready !== "Ready") return`,
+        put: `if (message.ready === undefined) return`,
+      },
+      { file: "witness-grant.ts", find: "  if (lagMs === null || lagMs >", put: "  if (lagMs !== null && lagMs >" },
+    ],
     scenarios: ["hole-not-ready"],
   },
   {
@@ -363,6 +360,16 @@ export const mutants: readonly Mutant[] = [
     changes: one("agent-switch.ts", "  if (wrong.length > 0) {", "  if (wrong.length > 99) {"),
     scenarios: ["hole-seal-mismatch"],
     seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "the epoch is checked after the apply",
+    rule: "I5",
+    changes: [],
+    world: (world) => {
+      for (const key of ["east", "west"] as const) world.sites[key].data.checksEpoch = false;
+    },
+    scenarios: ["hole-restored-receiver"],
+    seeds: { mode: "frozen", count: 1 },
   },
   {
     name: "commit without CaughtUp",
@@ -387,7 +394,7 @@ export const mutants: readonly Mutant[] = [
     changes: one(
       "agent-draft.ts",
       "if (seal !== null && sameCert(seal.cert, cert))",
-      "if (seal !== null && seal === cert)",
+      "if (seal !== null && seal === null)",
     ),
     scenarios: ["hole-restart-sealed", "case-switchover"],
     seeds: { mode: "uniform", count: 2000 },

@@ -39,6 +39,8 @@ export class Node {
   pods: PodState[] = [];
   /** Cuts between this node and the site's agents. */
   cuts = 0;
+  /** What an answer takes on top. */
+  slowMs = 0;
   private bootId = "";
 
   constructor(site: Site, index: number, guarded: boolean) {
@@ -336,7 +338,7 @@ export class Node {
     if (this.cuts > 0) return;
     world.after(this.hopMs(), () => {
       this.site.pollArrived(this, g, poll, (answer) => {
-        world.after(this.hopMs(), () => {
+        world.after(this.hopMs() + this.slowMs, () => {
           if (this.cuts === 0 && this.guard.life === life) this.guard.deliver(() => this.answered(g, answer));
         });
       });

@@ -15,6 +15,8 @@ const shapes: Readonly<Record<Fault["kind"], readonly string[]>> = {
   "node-cut": ["site", "index", "forMs"],
   "node-freeze": ["site", "index", "forMs"],
   "node-guard": ["site", "index"],
+  "node-slow": ["site", "index", "ms", "forMs"],
+  "leader-freeze": ["site", "forMs"],
   "node-unguarded": ["site"],
   "agent-crash": ["site", "index", "forMs"],
   "agent-pause": ["site", "index", "forMs"],
