@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { Pulse } from "../abort.ts";
 import { Applier } from "../apply/applier.ts";
 import type { DemoteReport, LocalObject } from "../apply/demotion.ts";
+import type { ObjectDifference } from "../apply/diff.ts";
 import { GroupCapture } from "../capture/group.ts";
-import { canaryName } from "../capture/rules.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import { unmatchedMutations } from "../config/check-group.ts";
 import { parseGroup } from "../config/parse-group.ts";
@@ -13,7 +13,8 @@ import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome, Notice, StartGoal } from "../failover/runner/actions.ts";
 import { FailoverRunner } from "../failover/runner/runner.ts";
 import { Journal } from "../journal/journal.ts";
-import { parseJson } from "../objects/json.ts";
+import { canaryName } from "../objects/canary.ts";
+import { canonicalJson, parseJson } from "../objects/json.ts";
 import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
 import { marks, type KubeObject } from "../objects/object.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
@@ -185,9 +186,24 @@ export class GroupRuntime implements ActionHost {
   /** The group's object at this site appeared or changed. */
   observe(object: KubeObject): void {
     this.#object = object;
-    const isMirror = object.metadata.annotations?.[marks.mirror] !== undefined;
-    if (!isMirror) this.#adopt(object);
+    if (!this.#isMirror(object)) this.#adopt(object);
+    else if (this.#isForeign(object)) this.#mirroring.raise();
     this.#options.onChange();
+  }
+
+  /** A mirror, also when somebody has taken its mark away. */
+  #isMirror(object: KubeObject): boolean {
+    return object.metadata.annotations?.[marks.mirror] !== undefined || readOrigin(this.journal) === "copy";
+  }
+
+  /** Whether somebody has changed what a standby shows. */
+  #isForeign(object: KubeObject): boolean {
+    const origin = readOrigin(this.journal);
+    const text = this.journal.specText();
+    if (text === undefined || (origin !== "copy" && origin !== "none")) return false;
+    const source = parseJson(text) as KubeObject;
+    const isMarked = object.metadata.annotations?.[marks.mirror] !== undefined;
+    return !isMarked || canonicalJson(object["spec"]) !== canonicalJson(source["spec"]);
   }
 
   /** The source's own object: its spec is in force here once it is valid. */
@@ -283,7 +299,7 @@ export class GroupRuntime implements ActionHost {
 
   /** Created here: its object is no mirror and nothing was ever received from a peer. */
   #isSource(): boolean {
-    return this.#object !== undefined && this.#object.metadata.annotations?.[marks.mirror] === undefined;
+    return this.#object !== undefined && !this.#isMirror(this.#object);
   }
 
   /** Before the first grant the source serves what runs there already; nothing is gated. */
@@ -332,6 +348,7 @@ export class GroupRuntime implements ActionHost {
       client,
       agentNamespace: config.namespace,
       epoch: () => this.#epoch(),
+      isHeld: () => readOrigin(this.journal) === "held",
       onLag: (kind, ms) => metrics.observeLag(this.name, kind, ms),
       clock,
       random,
@@ -365,6 +382,11 @@ export class GroupRuntime implements ActionHost {
     return records.flatMap(({ key, object, managers }) =>
       object === undefined || key === this.#specKey || !this.#isGroups(key) ? [] : [{ key, object, managers }],
     );
+  }
+
+  /** What differs between what the journal says and what is at this site, the canary left out: it changes always. */
+  async diff(options: { signal: AbortSignal }): Promise<ObjectDifference[]> {
+    return (await this.applier.diff(options)).filter(({ key }) => this.#isGroups(key));
   }
 
   /** The canary travels with the group and is none of its objects. */

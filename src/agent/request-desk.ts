@@ -109,7 +109,7 @@ export class RequestDesk {
     const { runtime, signal } = this.#options;
     switch (request.verb) {
       case "diff": {
-        const differences = await runtime.applier.diff({ signal });
+        const differences = await runtime.diff({ signal });
         await this.#writeResult(differences.slice(0, resultMaxCount));
         return `${differences.length} objects differ`;
       }

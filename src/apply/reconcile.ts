@@ -1,6 +1,7 @@
 import { hasCode } from "../errors.ts";
 import type { KubeResource } from "../kube/resource.ts";
 import { hasReason } from "../kube/status.ts";
+import { canaryName } from "../objects/canary.ts";
 import { groupOf, type KubeObject, marks } from "../objects/object.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { Role } from "../render/types.ts";
@@ -82,6 +83,8 @@ export class Reconciler {
       live.metadata.labels?.[marks.group] === this.#deps.group ||
       entriesOf(live, this.#deps.manager).length > 0 ||
       context.own.has(live.metadata.uid ?? "") ||
+      // Written here while this site was the source.
+      (live.kind === "ConfigMap" && live.metadata.name === canaryName(this.#deps.group)) ||
       // Every namespace has this account from its controller; rendered only where somebody has customised it.
       (live.kind === "ServiceAccount" && live.metadata.name === "default")
     );

@@ -3,10 +3,10 @@ import { Pulse } from "../abort.ts";
 import type { Clock } from "../clock.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { resources } from "../kube/resource.ts";
+import { canaryName } from "../objects/canary.ts";
 import { formatKey, type ObjectKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
-import { canaryName } from "./rules.ts";
 
 /** Which of the two lags a measurement is of. */
 export type LagKind = "journal" | "apply";

@@ -1,3 +1,4 @@
+import { canaryPrefix } from "../objects/canary.ts";
 import { groupApi } from "../config/group.ts";
 import { groupOf, type KubeObject } from "../objects/object.ts";
 import { at, list } from "./walk.ts";
@@ -156,13 +157,6 @@ const rules: Readonly<Record<string, Rule>> = {
 /** Why an object never travels, whatever a spec says; `undefined` where it may. */
 export function leftOut(object: KubeObject): LeftOut | undefined {
   return rules[`${groupOf(object.apiVersion)}/${object.kind}`]?.(object);
-}
-
-const canaryPrefix = "lifeboat-canary-";
-
-/** Name of the ConfigMap whose way through the stream measures a group's lag. */
-export function canaryName(group: string): string {
-  return `${canaryPrefix}${group}`;
 }
 
 function isCanary(name: string): boolean {

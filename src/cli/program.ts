@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { hasCode } from "../errors.ts";
 import { addCheck } from "./check.ts";
 import { addFailover } from "./failover.ts";
 import { formatError } from "./output.ts";
@@ -20,7 +21,7 @@ export async function runProgram(args: readonly string[], terminal: Terminal, ve
       terminal.setExitCode(exitCodes.ok);
     } else {
       terminal.err(`${formatError(error)}\n`);
-      terminal.setExitCode(exitCodes.failed);
+      terminal.setExitCode(hasCode(error, "FailoverRefused") ? exitCodes.refused : exitCodes.failed);
     }
   }
 }

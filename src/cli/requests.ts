@@ -46,7 +46,8 @@ export function addDiff(program: Command, terminal: Terminal): void {
             entries.map((entry) => [entry.what, entry.key, (entry.fields ?? []).join(", ")]),
           )}\n`,
         );
-      if (entries.length > 0) terminal.setExitCode(exitCodes.found);
+      // What is kept back on purpose is shown, and is as it should be.
+      if (entries.some(({ what }) => what !== "withheld")) terminal.setExitCode(exitCodes.found);
     });
 }
 

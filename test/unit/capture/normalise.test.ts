@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { normalise } from "../../../src/capture/normalise.ts";
-import { leftOut, isCaptured, recreatedBy, canaryName } from "../../../src/capture/rules.ts";
+import { canaryName } from "../../../src/objects/canary.ts";
+import { leftOut, isCaptured, recreatedBy } from "../../../src/capture/rules.ts";
 import { parseJson } from "../../../src/objects/json.ts";
 import type { KubeObject, ObjectMeta } from "../../../src/objects/object.ts";
 

@@ -1,0 +1,252 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { GroupSpecInput, GroupStatus } from "../../src/config/group.ts";
+import { marks, type KubeObject } from "../../src/objects/object.ts";
+import { hasCondition } from "../pair/pair.ts";
+import {
+  configMap,
+  dataOf,
+  deployment,
+  expectSame,
+  groupSpec,
+  isCaughtUp,
+  namespace,
+  replicasOf,
+  restartApiServer,
+  type Scene,
+  secret,
+  service,
+  startScene,
+} from "./agent-harness.ts";
+
+/** East replicates to west; what a user does at east is at west a moment later, whatever happens in between. */
+
+let scene: Scene;
+const group = "shop";
+const sites = ["east", "west"] as const;
+const groupObject: KubeObject = {
+  apiVersion: "lifeboat.dev/v1alpha1",
+  kind: "ProtectionGroup",
+  metadata: { name: group },
+};
+/** Random operations take much of the group away now and then, and mean it. */
+const lenient = { guard: { percent: 100, minObjects: 1000, window: "1m" } };
+const isRoot = process.getuid?.() === 0;
+
+/** The standby by its own account, and by a comparison that asks both API servers and nobody else. */
+async function expectReplicated(...namespaces: readonly string[]): Promise<void> {
+  await expectSame(scene, namespaces);
+  await scene.untilStatus("caught up", "west", group, isCaughtUp);
+  const { code, out, err } = await scene.lifeboat("west", "diff", group);
+  expect({ code, out, err }).toEqual({ code: 0, out: "no differences\n", err: "" });
+}
+
+beforeAll(async () => {
+  scene = await startScene({ nodes: "none" });
+  await scene.apply("east", namespace("shop"), configMap("shop", "first", { a: "1" }), secret("shop", "key", "x1"));
+  await scene.apply("east", service("shop", "web"), deployment("shop", "web", 3));
+  await scene.pair.applyGroup("east", group, groupSpec(["shop"]), scene.signal);
+});
+afterAll(async () => scene?.stop());
+
+describe("a standby", () => {
+  it("holds everything of the group, workloads at zero", async () => {
+    await expectReplicated("shop");
+    expect(replicasOf(await scene.find("west", deployment("shop", "web", 0)))).toBe(0);
+    const status = await scene.status("west", group);
+    expect(status).toMatchObject({ role: "standby", active: "east", state: "Standby" });
+  });
+
+  it("follows creates, updates, deletes", async () => {
+    await scene.apply("east", configMap("shop", "first", { a: "2" }), configMap("shop", "second", { b: "1" }));
+    await scene.remove("east", secret("shop", "key", ""));
+    await expectReplicated("shop");
+    expect(await scene.find("west", secret("shop", "key", ""))).toBeUndefined();
+    expect(await scene.find("west", configMap("shop", "second"))).toBeDefined();
+  });
+
+  it("shows the spec in a mirror that names its source, and an edit takes effect at both sites", async () => {
+    const mirror = await scene.until("the mirror", "west", groupObject, (found) => found !== undefined);
+    expect(mirror?.metadata.annotations?.[marks.mirror]).toBe("east");
+    const select: GroupSpecInput["select"] = {
+      namespaces: { names: ["shop", "later"], selector: { matchLabels: { tier: "gold" } } },
+      exclude: [{ kinds: ["ConfigMap"], names: ["tmp-*"] }],
+    };
+    await scene.apply("east", configMap("shop", "tmp-1", { a: "1" }));
+    await scene.until("the copy", "west", configMap("shop", "tmp-1"), (found) => found !== undefined);
+    const mutations: GroupSpecInput["mutations"] = [
+      { match: { kinds: ["ConfigMap"], names: ["first"] }, site: "west", labels: { set: { place: "west" } } },
+    ];
+    await scene.pair.applyGroup("east", group, groupSpec(["shop"], { select, mutations }), scene.signal);
+    await scene.until("the edited spec", "west", groupObject, (found) => {
+      return JSON.stringify(found?.["spec"]).includes('"later"');
+    });
+    // What left the selection goes, and what a mutation now says of an object is done to its copy.
+    await scene.until("no copy", "west", configMap("shop", "tmp-1"), (found) => found === undefined);
+    await scene.until("the label", "west", configMap("shop", "first"), (found) => {
+      return found?.metadata.labels?.["place"] === "west";
+    });
+    await scene.pair.applyGroup("east", group, groupSpec(["shop"], { select }), scene.signal);
+    await scene.remove("east", configMap("shop", "tmp-1"));
+    await expectReplicated("shop");
+  });
+
+  it("puts its mirror back when somebody edits or deletes it", async () => {
+    await scene.remove("west", groupObject);
+    await scene.until("the mirror", "west", groupObject, (found) => found !== undefined);
+    await scene.pair.applyGroup("west", group, groupSpec(["elsewhere"]), scene.signal);
+    await scene.until("the source's spec", "west", groupObject, (found) => {
+      return !JSON.stringify(found?.["spec"]).includes("elsewhere");
+    });
+    await expectReplicated("shop");
+  });
+
+  it("follows namespaces that appear later, by name and by label, and out again", async () => {
+    await scene.apply("east", namespace("later"), configMap("later", "one", { a: "1" }));
+    await scene.apply("east", namespace("gold-1", { tier: "gold" }), deployment("gold-1", "api", 2));
+    await scene.apply("east", namespace("plain"), configMap("plain", "one", { a: "1" }));
+    await scene.until("the copy", "west", deployment("gold-1", "api", 0), (found) => found !== undefined);
+    await expectReplicated("shop", "later", "gold-1");
+    await scene.apply("east", namespace("plain", { tier: "gold" }));
+    await expectReplicated("shop", "later", "gold-1", "plain");
+    await scene.apply("east", namespace("plain"));
+    await scene.until("no copy", "west", configMap("plain", "one"), (found) => found === undefined);
+    await expectReplicated("shop", "later", "gold-1");
+  });
+});
+
+describe("after", () => {
+  let round = 0;
+  /** Something of every sort: a new object, a change, a delete. */
+  async function change(): Promise<void> {
+    round += 1;
+    await scene.apply("east", configMap("shop", `round-${round}`, { round: String(round) }));
+    await scene.apply("east", configMap("shop", "first", { round: String(round) }), deployment("shop", "web", round));
+    await scene.remove("east", configMap("shop", `round-${round - 1}`));
+  }
+
+  it.each([
+    ["east", "SIGKILL"],
+    ["west", "SIGKILL"],
+    ["east", "SIGTERM"],
+    ["west", "SIGTERM"],
+  ] as const)("%s's agent ends by %s and comes back, the standby is what the source is", async (site, signal) => {
+    const writing = change();
+    await scene.pair.stopMember(site, { signal });
+    await writing;
+    await change();
+    await scene.pair.startAgent(site);
+    await change();
+    await expectReplicated("shop");
+  });
+
+  it("both agents are killed at once, it is", async () => {
+    await Promise.all([change(), ...sites.map((site) => scene.pair.stopMember(site, { signal: "SIGKILL" }))]);
+    await change();
+    await Promise.all(sites.map((site) => scene.pair.startAgent(site)));
+    await expectReplicated("shop");
+  });
+
+  it.runIf(isRoot)("a cut of the link, it is, and the cut is told meanwhile", async () => {
+    await scene.bed.faults.partition("east", "west");
+    await change();
+    await change();
+    const cut = (status: Partial<GroupStatus>): boolean => hasCondition(status, "Degraded");
+    await scene.untilStatus("degraded", "west", group, cut);
+    expect(dataOf(await scene.find("west", configMap("shop", "first")))["round"]).not.toBe(String(round));
+    await scene.bed.faults.heal();
+    await expectReplicated("shop");
+    await scene.untilStatus("healthy", "west", group, (status) => !cut(status));
+  });
+
+  it.each(sites)("the API server of %s crashes, it is", async (site) => {
+    await change();
+    await restartApiServer(scene, site);
+    await change();
+    await expectReplicated("shop");
+  });
+});
+
+describe("whatever users do and faults happen", () => {
+  /** Long enough for a dozen faults. */
+  const runMs = 45_000;
+  const seed = Number(process.env["LIFEBOAT_SEED"] ?? Date.now() % 1_000_000);
+
+  it(`the standby ends as the source (LIFEBOAT_SEED=${seed})`, async () => {
+    const random = seeded(seed);
+    const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
+    const names = ["a", "b", "c", "d", "e", "f"];
+    const namespaces = ["shop", "later", "gold-1"];
+    const operations: (() => Promise<void>)[] = [
+      () => scene.apply("east", configMap(pick(namespaces), pick(names), { v: String(random()) })),
+      () => scene.apply("east", secret(pick(namespaces), pick(names), String(random()))),
+      () => scene.apply("east", deployment(pick(namespaces), pick(names), Math.floor(random() * 5))),
+      () => scene.apply("east", service(pick(namespaces), pick(names), 1 + Math.floor(random() * 999))),
+      () => scene.remove("east", configMap(pick(namespaces), pick(names))),
+      () => scene.remove("east", secret(pick(namespaces), pick(names), "")),
+      () => scene.remove("east", deployment(pick(namespaces), pick(names), 0)),
+      () => scene.apply("east", namespace("gold-1", random() < 0.5 ? { tier: "gold" } : {})),
+      () => {
+        const exclude = [{ kinds: ["ConfigMap"], names: [pick(names)] }];
+        const select = { namespaces: { names: ["shop", "later"], selector: { matchLabels: { tier: "gold" } } } };
+        const spec = groupSpec([], { select: random() < 0.5 ? select : { ...select, exclude }, deletes: lenient });
+        return scene.pair.applyGroup("east", group, spec, scene.signal);
+      },
+    ];
+    const faults: (() => Promise<void>)[] = [
+      () => scene.pair.restartAgent("east", { signal: "SIGKILL" }),
+      () => scene.pair.restartAgent("west", { signal: "SIGKILL" }),
+      () => restartApiServer(scene, pick(sites)),
+      () => pausing(`${pick(sites)}/kube-apiserver`),
+      () => pausing(`${pick(sites)}/agent`),
+      ...(isRoot ? [cutting] : []),
+    ];
+    const endMs = performance.now() + runMs;
+    const withFaults = async (): Promise<void> => {
+      while (performance.now() < endMs) {
+        await delay(random() * 3000);
+        await pick(faults)();
+      }
+    };
+    const working = async (): Promise<void> => {
+      while (performance.now() < endMs) {
+        // While the source's API server is away, its users wait too.
+        await pick(operations)().catch(() => delay(200));
+        await delay(random() * 100);
+      }
+    };
+    await Promise.all([withFaults(), working()]);
+    await scene.apply("east", namespace("gold-1", { tier: "gold" }));
+    await scene.pair.applyGroup(
+      "east",
+      group,
+      groupSpec(["shop", "later", "gold-1"], { deletes: lenient }),
+      scene.signal,
+    );
+    await scene.lifeboat("west", "deletes", "confirm", group);
+    await expectReplicated(...namespaces);
+  });
+
+  async function pausing(target: string): Promise<void> {
+    await scene.bed.faults.pause(target);
+    await delay(3000);
+    await scene.bed.faults.resume(target);
+  }
+
+  async function cutting(): Promise<void> {
+    await scene.bed.faults.partition("east", "west", { mode: "reset" });
+    await delay(4000);
+    await scene.bed.faults.heal();
+  }
+});
+
+/** mulberry32: the same numbers for the same seed. */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
