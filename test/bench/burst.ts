@@ -8,7 +8,7 @@ import { median, round } from "./statistics.ts";
 
 export async function bench({ signal }: BenchOptions): Promise<BenchResult> {
   const rounds = await compareLag(
-    { bed: { controllers: true }, objectCount: 500, perSecond: 200, seconds: 60 },
+    { bed: { controllers: true }, objectCount: 500, perSecond: 200, seconds: 60, turns: 1 },
     signal,
   );
   const of = (figure: (entry: (typeof rounds)[number]) => number): number => median(rounds.map(figure));

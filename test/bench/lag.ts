@@ -5,7 +5,7 @@ import { median, round } from "./statistics.ts";
 
 export async function bench({ signal }: BenchOptions): Promise<BenchResult> {
   const rounds = await compareLag(
-    { bed: { controllers: false }, objectCount: 500, perSecond: 50, seconds: 60 },
+    { bed: { controllers: false }, objectCount: 500, perSecond: 50, seconds: 60, turns: 4 },
     signal,
   );
   const of = (figure: (entry: (typeof rounds)[number]) => number): number => median(rounds.map(figure));
