@@ -1,12 +1,14 @@
 import type { GroupSpec } from "../config/group.ts";
-import type { KubeResource } from "../kube/resource.ts";
+import { type KubeResource, placeOf } from "../kube/resource.ts";
 import { parseJson } from "../objects/json.ts";
-import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
+import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
 import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
 import { renderLocal } from "./divergence.ts";
+import { waitForPods } from "./pods-left.ts";
+import { rememberRemoved } from "./removed.ts";
 import type { GroupSite } from "./site.ts";
 import { runWave } from "./waves.ts";
 
@@ -31,6 +33,8 @@ export interface DemoteOptions {
   readonly signal: AbortSignal;
   /** @default 60 s */
   readonly timeoutMs?: number;
+  /** Resolves only when no pod of what was stopped is left: for whoever starts the group elsewhere after it. */
+  readonly untilGone?: boolean;
   readonly onProgress?: (event: DemotionEvent) => void;
 }
 
@@ -76,15 +80,25 @@ export async function demote(site: GroupSite, options: DemoteOptions): Promise<D
     });
     for (const [key, failure] of failures) failed.push({ key, failure });
   };
+  await rememberRemoved(
+    site.journal,
+    records.filter((record) => isGate(record.key) || isPod(record.key)),
+  );
   await stop(gates, removeGate);
   say({ step: "webhooks", objects: gates.length, atMs: atMs() });
   // Only what render holds back needs a request; what runs is asked for first, by doing it in one wave.
   await stop(rest, hold);
   const stoppedMs = atMs();
   say({ step: "stopped", objects: stopped.length, atMs: stoppedMs });
+  if (options.untilGone === true) await waitForPods(site, new Set(stopped), options.signal);
   const uids = await keepDivergence(site, records, options.signal);
   say({ step: "listed", objects: uids.length, atMs: atMs() });
   return { stopped, failed, uids, stoppedMs };
+}
+
+function isPod(key: ObjectKey): boolean {
+  const { group, kind } = parseKey(key);
+  return group === "" && kind === "Pod";
 }
 
 const nobody: LocalObject = { key: "///", object: "{}", managers: "[]" };
@@ -139,6 +153,7 @@ async function hold(
     }
     const [standby] = rendered.objects;
     if (standby === undefined || !(await patchHeld(site, resource, object, standby, signal))) return undefined;
+    if (group === "batch" && kind === "CronJob") await suspendRuns(site, namespace, object.metadata.name, signal);
     stopped.push(held.key);
     return undefined;
   } catch (error) {
@@ -187,6 +202,32 @@ async function patchHeld(
   return true;
 }
 
+/** A suspended CronJob lets go on what it has begun: its Jobs belong to nobody else and are held by themselves. */
+async function suspendRuns(site: GroupSite, namespace: string, cronJob: string, signal: AbortSignal): Promise<void> {
+  const resource = site.options.discovery.find("batch", "Job")?.versions[0];
+  if (resource === undefined) return;
+  const body = {
+    metadata: {
+      labels: { [marks.group]: site.journal.group },
+      annotations: { [marks.held]: JSON.stringify({ "/spec/suspend": false }) },
+    },
+    spec: { suspend: true },
+  };
+  for await (const page of site.options.client.list(resource, { namespace, signal })) {
+    for (const job of page.items.filter((item) => isRunOf(item, cronJob))) {
+      const patch = { type: "merge", body } as const;
+      await site.options.client.patch(resource, placeOf(job), patch, { fieldManager: site.manager, signal });
+    }
+  }
+}
+
+function isRunOf(job: KubeObject, cronJob: string): boolean {
+  const owner = job.metadata.ownerReferences?.find((reference) => reference.controller === true);
+  const { suspend } = (job["spec"] ?? {}) as { suspend?: boolean };
+  const { completionTime } = (job["status"] ?? {}) as { completionTime?: string };
+  return owner?.kind === "CronJob" && owner.name === cronJob && suspend !== true && completionTime === undefined;
+}
+
 /** Keeps every object verbatim until it is known how it differs from what took over; returns the UIDs of all. */
 async function keepDivergence(
   site: GroupSite,
@@ -207,8 +248,22 @@ async function keepDivergence(
     const resource = site.options.discovery.find(group, kind)?.versions[0];
     if (resource === undefined) continue;
     const scope = namespace === "" ? undefined : namespace;
-    for await (const page of site.options.client.list(resource, { namespace: scope, signal })) {
-      for (const live of page.items) if (keys.has(keyOf(live))) uids.push(live.metadata.uid ?? "");
+    try {
+      const options = { namespace: scope, metadataOnly: true, signal };
+      for await (const page of site.options.client.list(resource, options)) {
+        for (const { metadata } of page.items) {
+          const key = formatKey({ group, kind, namespace: metadata.namespace ?? "", name: metadata.name });
+          if (keys.has(key)) uids.push(metadata.uid ?? "");
+        }
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (classify(error, { group, kind, namespace }).reason === "ApiUnreachable") throw error;
+      // A conversion webhook that has just been stopped keeps its kind from being read: later a conflict, not a loss.
+      site.options.log.warn(
+        { kind: resource.kind, err: error },
+        "kind could not be listed while the group is taken down",
+      );
     }
   }
   return uids;

@@ -11,6 +11,7 @@ import { observeServices } from "./observe.ts";
 import { copiesPlan } from "./from-copies.ts";
 import type { Plan, Stage } from "./plan.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
+import { forgetRemoved } from "./removed.ts";
 import { groupsOn, sharedManager } from "./shared.ts";
 import { type GroupSite, isBookkeeping } from "./site.ts";
 import { isShared, managersOf } from "./view.ts";
@@ -74,6 +75,7 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   const say = options.onProgress ?? (() => undefined);
   const { signal } = options;
   if (!site.isOpen) await site.open("active", silent, { signal });
+  await forgetRemoved(site.journal);
   // Without a journal what the copies say of themselves is all that is known.
   const known = journalPlan(site);
   const plan = known.stages.length > 0 ? known : await copiesPlan(site, signal);

@@ -1,12 +1,16 @@
-import { parseJson } from "../objects/json.ts";
-import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
-import { type KubeObject, marks } from "../objects/object.ts";
+import { hasCode } from "../errors.ts";
 import { placeOf, type KubeResource } from "../kube/resource.ts";
-import { hasReason } from "../kube/status.ts";
-import { classify, type Failure } from "./failures.ts";
+import { hasReason, kubeStatusOf } from "../kube/status.ts";
+import { parseJson } from "../objects/json.ts";
+import { formatKey, keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
+import { type KubeObject, marks } from "../objects/object.ts";
 import { fromHeld } from "../render/marks.ts";
+import { waves } from "../render/waves.ts";
+import { classify, type Failure } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
+import { forgetRemoved, type RemovedObject, removedObjects } from "./removed.ts";
 import type { GroupSite } from "./site.ts";
+import { runWave } from "./waves.ts";
 
 /**
  * The way back from a demotion: the site's own objects are given the values that were held back, and the pods and
@@ -15,56 +19,112 @@ import type { GroupSite } from "./site.ts";
  */
 export interface ReleaseOptions {
   readonly signal: AbortSignal;
+  /** Longest time for which what fails is tried again, for each of its steps. @default 60 s */
+  readonly timeoutMs?: number;
 }
 
 export interface ReleaseReport {
   readonly released: readonly ObjectKey[];
+  /** What is still taken down: a kind of which something is, as a key without a name, or an object that was deleted. */
   readonly failed: readonly { readonly key: ObjectKey; readonly failure: Failure }[];
 }
 
-export async function release(site: GroupSite, { signal }: ReleaseOptions): Promise<ReleaseReport> {
+const timeoutMsDefault = 60_000;
+/** Of one kind at once; several kinds are worked on beside each other. */
+const patchesMaxCount = 8;
+
+export async function release(site: GroupSite, options: ReleaseOptions): Promise<ReleaseReport> {
+  const { signal, timeoutMs = timeoutMsDefault } = options;
   const released: ObjectKey[] = [];
   const failed: { key: ObjectKey; failure: Failure }[] = [];
-  const attempt = async (key: ObjectKey, work: () => Promise<boolean>): Promise<void> => {
-    try {
-      if (await work()) released.push(key);
-    } catch (error) {
-      signal.throwIfAborted();
-      failed.push({ key, failure: classify(error, parseKey(key)) });
-    }
+  const each = async <T>(
+    items: ReadonlyMap<ObjectKey, T>,
+    work: (item: T, own: AbortSignal) => Promise<boolean>,
+  ): Promise<void> => {
+    const attempt = async (key: ObjectKey, own: AbortSignal): Promise<Failure | undefined> => {
+      try {
+        const item = items.get(key);
+        if (item !== undefined && (await work(item, own))) released.push(key);
+        return undefined;
+      } catch (error) {
+        own.throwIfAborted();
+        return classify(error, parseKey(key));
+      }
+    };
+    const failures = await runWave(site, [...items.keys()], { work: attempt, timeoutMs, signal });
+    for (const [key, failure] of failures) failed.push({ key, failure });
   };
-  const labelSelector = `${marks.group}=${site.journal.group}`;
-  for (const { versions } of site.options.discovery.kinds()) {
-    const [resource] = versions;
-    if (!resource.verbs.has("list") || !resource.verbs.has("patch")) continue;
-    for (const object of await heldObjects(site, resource, labelSelector, signal)) {
-      await attempt(keyOf(object), () => giveBack(site, resource, object, signal));
-    }
+  await each(readable(site), (resource, own) => giveBackKind(site, resource, released, own));
+  const removed = removedObjects(site.journal);
+  const isGate = ({ key }: RemovedObject): boolean => site.waveOfKey(key) >= waves.webhooks;
+  // Webhooks come last: they would refuse what their own pods need.
+  for (const gates of [false, true]) {
+    const some = removed.filter((object) => isGate(object) === gates);
+    await each(new Map(some.map((object) => [object.key, object])), (object, own) => recreate(site, object, own));
   }
-  for (const { key } of site.journal.divergentKeys()) {
-    await attempt(key, () => recreate(site, key, signal));
-  }
-  if (failed.length === 0) await site.journal.clearDivergence();
+  if (failed.length === 0) await forget(site);
   return { released, failed };
 }
 
-/** A kind that cannot be listed (gone, forbidden) holds nothing that could be given back. */
-async function heldObjects(
-  site: GroupSite,
-  resource: KubeResource,
-  labelSelector: string,
-  signal: AbortSignal,
-): Promise<KubeObject[]> {
+/** What the demotion kept is at its place again; what an earlier return of this site had kept is not touched. */
+async function forget({ journal }: GroupSite): Promise<void> {
+  const kept = journal.divergentKeys().filter(({ what }) => what === "unknown");
+  await journal.judgeDivergence(
+    [],
+    kept.map(({ key }) => key),
+  );
+  await forgetRemoved(journal);
+}
+
+function readable(site: GroupSite): Map<ObjectKey, KubeResource> {
+  const resources = site.options.discovery.kinds().map(({ versions }) => versions[0]);
+  return new Map(
+    resources
+      .filter(({ verbs }) => verbs.has("list") && verbs.has("patch"))
+      .map((resource) => [
+        formatKey({ group: resource.group, kind: resource.kind, namespace: "", name: "" }),
+        resource,
+      ]),
+  );
+}
+
+/** A kind that may not be listed or is gone holds nothing that could be given back; any other failure is one. */
+async function heldObjects(site: GroupSite, resource: KubeResource, signal: AbortSignal): Promise<KubeObject[]> {
   const held: KubeObject[] = [];
+  const labelSelector = `${marks.group}=${site.journal.group}`;
   try {
     for await (const page of site.options.client.list(resource, { labelSelector, signal })) {
       held.push(...page.items.filter((object) => object.metadata.annotations?.[marks.held] !== undefined));
     }
   } catch (error) {
-    signal.throwIfAborted();
+    const code = kubeStatusOf(error)?.code;
+    if (!hasCode(error, "KubeForbidden") && code !== 404 && code !== 405) throw error;
     site.options.log.warn({ kind: resource.kind, err: error }, "a kind could not be read for what is held back");
   }
   return held;
+}
+
+/** Gives back all that is held of one kind; rejects with a failure of one when the others have been tried. */
+async function giveBackKind(
+  site: GroupSite,
+  resource: KubeResource,
+  released: ObjectKey[],
+  signal: AbortSignal,
+): Promise<boolean> {
+  const held = await heldObjects(site, resource, signal);
+  let failure: unknown;
+  for (let start = 0; start < held.length; start += patchesMaxCount) {
+    const some = held.slice(start, start + patchesMaxCount);
+    const outcomes = await Promise.allSettled(some.map((object) => giveBack(site, resource, object, signal)));
+    signal.throwIfAborted();
+    for (const [index, outcome] of outcomes.entries()) {
+      const object = some[index];
+      if (outcome.status === "rejected") failure = outcome.reason;
+      else if (outcome.value && object !== undefined) released.push(keyOf(object));
+    }
+  }
+  if (failure !== undefined) throw failure as Error;
+  return false;
 }
 
 async function giveBack(
@@ -78,23 +138,29 @@ async function giveBack(
   setIn(body, ["metadata", "annotations", marks.held], null);
   setIn(body, ["metadata", "labels", marks.group], null);
   const patch = { type: "merge", body } as const;
-  await site.options.client.patch(resource, placeOf(object), patch, { fieldManager: site.manager, signal });
-  return true;
-}
-
-/** What a demotion deletes: bare pods, and webhooks and aggregated APIs whose pods went. */
-const deletedKinds = new Set(["Pod", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService"]);
-
-async function recreate(site: GroupSite, key: ObjectKey, signal: AbortSignal): Promise<boolean> {
-  const { group, kind } = parseKey(key);
-  const kept = deletedKinds.has(kind) ? site.journal.divergent(key) : undefined;
-  const resource = site.options.discovery.find(group, kind)?.versions[0];
-  if (kept === undefined || resource === undefined) return false;
   try {
-    await site.writer.create(resource, parseJson(kept.object) as KubeObject, signal);
+    await site.options.client.patch(resource, placeOf(object), patch, { fieldManager: site.manager, signal });
     return true;
   } catch (error) {
-    if (hasReason(error, "AlreadyExists")) return false;
+    // Somebody has deleted it meanwhile.
+    if (hasCode(error, "NotFound")) return false;
     throw error;
+  }
+}
+
+async function recreate(site: GroupSite, { key, object }: RemovedObject, signal: AbortSignal): Promise<boolean> {
+  const { group, kind } = parseKey(key);
+  const resource = site.options.discovery.find(group, kind)?.versions[0];
+  if (resource === undefined) return false;
+  const wanted = parseJson(object) as KubeObject;
+  try {
+    await site.writer.create(resource, wanted, signal);
+    return true;
+  } catch (error) {
+    if (!hasReason(error, "AlreadyExists")) throw error;
+    const live = await site.writer.find(resource, wanted, signal);
+    // One that is still on its way out is in the way of its successor.
+    if (live?.metadata.deletionTimestamp !== undefined) throw error;
+    return false;
   }
 }

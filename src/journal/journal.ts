@@ -281,7 +281,10 @@ export class Journal implements ChangeSink {
     this.#state.put(name, value);
   }
 
-  /** Stores objects of a returning site that will be overwritten; a key's first record stays until cleared. */
+  /**
+   * Stores objects of a returning site that will be overwritten. A key's first record stays until cleared, or until it
+   * was compared and the site returns once more.
+   */
   async saveDivergence(objects: readonly DivergentObject[]): Promise<void> {
     if (objects.length === 0) return;
     this.#write("journal.saveDivergence", () => {
@@ -377,7 +380,12 @@ function prepareStatements(db: DatabaseSync): Statements {
        ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, hash = ''`,
     ),
     remove: db.prepare("DELETE FROM objects WHERE key = ?"),
-    diverge: db.prepare("INSERT INTO divergence (key, what, object) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING"),
+    // Within one return the first state wins; one that was compared is of an earlier return, and gives way.
+    diverge: db.prepare(
+      `INSERT INTO divergence (key, what, object) VALUES (?, ?, ?)
+       ON CONFLICT (key) DO UPDATE SET what = excluded.what, object = excluded.object
+       WHERE excluded.what = 'unknown' AND divergence.what <> 'unknown'`,
+    ),
     getMeta: db.prepare("SELECT value FROM meta WHERE name = ?"),
     putMeta: db.prepare(
       "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
