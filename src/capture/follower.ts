@@ -122,6 +122,11 @@ export class GroupFollower {
     return { [Symbol.dispose]: () => this.#idle.delete(listener) };
   }
 
+  /** Whether the object exists and belongs to the group. */
+  has(key: ObjectKey): boolean {
+    return this.#membership.has(key);
+  }
+
   /** Namespaces of the group. */
   namespaces(): string[] {
     return [...this.#taken].sort();

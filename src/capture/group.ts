@@ -29,6 +29,11 @@ export interface GroupCaptureOptions {
   readonly agentNamespace: string;
   /** Epoch under which this site is active, asked for at each batch. */
   readonly epoch: () => EpochText;
+  /**
+   * Whether the group is taken down here at present. What that deletes (bare pods, webhooks, aggregated APIs) goes on
+   * being part of the group, since whoever takes over starts it. Asked at each delete. @default never
+   */
+  readonly isHeld?: () => boolean;
   /** @default see {@link Canary} */
   readonly canaryIntervalMs?: number;
   /** Each lag measured. Must not throw. */
@@ -65,6 +70,8 @@ export class GroupCapture implements ChangeSource {
   readonly #follower: GroupFollower;
   readonly #waiters = new Set<{ readonly seq: number; readonly wake: () => void }>();
   readonly #idleWaiters = new Set<() => void>();
+  /** Deleted while the group was taken down. */
+  readonly #withheld = new Set<ObjectKey>();
   #spec: SelectionSpec;
   #synced = false;
   #lastReadMs = -Infinity;
@@ -89,7 +96,7 @@ export class GroupCapture implements ChangeSource {
     this.#ring.put(this.#groupKey, normalise(options.group));
     const sink = {
       put: (key: ObjectKey, object: KubeObject) => this.#put(key, object),
-      drop: (key: ObjectKey) => void this.#ring.remove(key),
+      drop: (key: ObjectKey) => this.#drop(key),
       liveKeys: () => this.#ring.liveKeys(),
       advanced: () => this.#advanced(),
       isSpecial: (key: ObjectKey) => key === this.#groupKey || key === this.#canary.key,
@@ -215,7 +222,20 @@ export class GroupCapture implements ChangeSource {
     this.#advanced();
   }
 
+  #drop(key: ObjectKey): void {
+    if (isTakenDown(key) && this.#ring.has(key) && this.#options.isHeld?.() === true) this.#withheld.add(key);
+    else this.#ring.remove(key);
+  }
+
+  /** The group is no longer taken down: what has not come back is gone. */
+  #settleWithheld(): void {
+    if (this.#withheld.size === 0 || this.#options.isHeld?.() === true) return;
+    for (const key of this.#withheld) if (!this.#follower.has(key)) this.#ring.remove(key);
+    this.#withheld.clear();
+  }
+
   #advanced(): void {
+    this.#settleWithheld();
     for (const waiter of this.#waiters) if (this.#ring.head > waiter.seq) waiter.wake();
   }
 
@@ -227,6 +247,13 @@ export class GroupCapture implements ChangeSource {
   #hasReader(): boolean {
     return this.#waiters.size > 0 || this.#options.clock.monotonicMs() - this.#lastReadMs < readerMaxAgeMs;
   }
+}
+
+/** Kinds that cannot be held back and are deleted instead. */
+function isTakenDown(key: ObjectKey): boolean {
+  const { group, kind } = parseKey(key);
+  if (group === "") return kind === "Pod";
+  return kind.endsWith("WebhookConfiguration") || (group === "apiregistration.k8s.io" && kind === "APIService");
 }
 
 /** Adds a waiter made of `resolve` to the set until it is called or `signal` aborts. */
