@@ -83,42 +83,68 @@ export class SiteActions implements GroupActions {
     let failed = 0;
     const origin = readOrigin(journal);
     if (origin === "held") {
-      failed = (await applier.release({ epoch, signal })).failed.length;
+      const report = await applier.release({ epoch, signal });
+      // What could be brought back runs: it is protected, while the rest is tried again.
+      if (report.failed.length > 0) await this.#host.serve(epoch);
+      refuseFailures("could not be brought back", report.failed);
     } else if (origin === "copy" || origin === "promoting") {
+      this.#sayIncomplete(goal);
       await writeOrigin(journal, "promoting");
       failed = (await applier.promote({ epoch, signal, readyTimeoutMs: waveTimeoutMs })).failed.length;
       await this.#host.showObject("original", { signal });
+    } else {
+      await applier.activate();
     }
     await writeOrigin(journal, "own");
     await this.#host.serve(epoch);
     this.#host.started(goal, { failed, tookMs: this.#host.nowMs() - startedMs });
   }
 
+  /** A person may start a standby that never had everything; nobody is to find out by what is missing. */
+  #sayIncomplete(goal: StartGoal): void {
+    const { journal } = this.#host;
+    if (journal.synced && (journal.current || readOrigin(journal) === "promoting")) return;
+    const message = journal.synced
+      ? "the journal was being compared with a restarted source; some of its last changes may be missing"
+      : "the first sync was never completed: only a part of the group's objects is here";
+    this.#host.notice({
+      code: "IncompleteStart",
+      message: `started (${goal.kind}) from an incomplete journal; ${message}`,
+    });
+  }
+
   async stopRunning(goal: { readonly reason: string }, { signal }: ActionOptions): Promise<void> {
-    await this.#host.stopServing();
-    await this.#hold(signal);
+    // The source of a switchover is stopped already, and its target may still be fetching what it lacks.
+    if (readOrigin(this.#host.journal) !== "held") await this.#host.stopServing();
+    await this.#hold({ signal });
     this.#host.notice({ code: "Stopped", message: goal.reason });
   }
 
-  /** Takes down what runs; what only waits to run is left alone. */
-  async #hold(signal: AbortSignal): Promise<void> {
+  /**
+   * Takes down what runs; what only waits to run is left alone. Rejects while anything of it could not be taken down.
+   * Noted before it is begun: after a crash in the middle of it the way back must be known.
+   */
+  async #hold({ signal, untilGone = false }: { signal: AbortSignal; untilGone?: boolean }): Promise<void> {
     const { journal, applier } = this.#host;
     const origin = readOrigin(journal);
     if (origin !== "own" && origin !== "promoting" && origin !== "held") return;
     const local = await this.#host.localObjects({ signal });
+    if (origin === "own") await writeOrigin(journal, "held");
     const report = await applier.demote({
       epoch: journal.epoch() ?? lowestEpoch,
       local,
       spec: this.#host.group?.spec,
+      untilGone,
       signal,
     });
-    await writeOrigin(journal, origin === "promoting" ? "copy" : "held");
     this.#host.stopped(report);
+    refuseFailures("could not be taken down", report.failed);
+    if (origin === "promoting") await writeOrigin(journal, "copy");
   }
 
-  /** The group goes on being served: what is held back is read as what it was. */
+  /** The group goes on being served: what is held back is read as what it was. The other site starts after this. */
   async quiesce(_goal: { readonly opId: string }, { signal }: ActionOptions): Promise<void> {
-    await this.#hold(signal);
+    await this.#hold({ signal, untilGone: true });
   }
 
   async prepareSeal(_goal: { readonly opId: string }, options: ActionOptions): Promise<SealContent> {
@@ -129,7 +155,8 @@ export class SiteActions implements GroupActions {
   async unquiesce(_goal: { readonly opId: string; readonly reason: string }, { signal }: ActionOptions): Promise<void> {
     const { journal, applier } = this.#host;
     if (readOrigin(journal) !== "held") return;
-    await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
+    const { failed } = await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
+    refuseFailures("could not be brought back", failed);
     await writeOrigin(journal, "own");
   }
 
@@ -151,6 +178,7 @@ export class SiteActions implements GroupActions {
     const { journal, applier } = this.#host;
     const origin = readOrigin(journal);
     if (origin !== "own" && origin !== "held") return;
+    await this.#host.stopServing();
     this.#host.pull();
     await this.#host.whenCurrent(options);
     const differing = await applier.settleDivergence();
@@ -162,7 +190,7 @@ export class SiteActions implements GroupActions {
     const { journal, applier } = this.#host;
     await this.#host.stopServing();
     const origin = readOrigin(journal);
-    await this.#hold(signal);
+    await this.#hold({ signal });
     this.#host.pull();
     // What this site ran is overwritten only by something that is known to be whole.
     if (origin !== "none" && origin !== "copy") await this.#host.whenCurrent({ signal });
@@ -182,6 +210,20 @@ export class SiteActions implements GroupActions {
   notice(notice: Notice): void {
     this.#host.notice(notice);
   }
+}
+
+/** An action that did not reach its goal rejects, so that it is begun anew. */
+function refuseFailures(what: string, failed: DemoteReport["failed"]): void {
+  const [first] = failed;
+  if (first === undefined) return;
+  throw new LifeboatError(
+    "FailoverRefused",
+    `${failed.length} objects ${what}, such as ${first.key}: ${first.failure.message}`,
+    {
+      op: "agent.role",
+      retryable: true,
+    },
+  );
 }
 
 /** Hash over all keys and hashes but the canary's, which goes on changing. */

@@ -197,6 +197,13 @@ export class Applier {
     });
   }
 
+  /** The site runs the group as it is: from now on its objects are no copies, and nothing is applied over them. */
+  async activate(): Promise<void> {
+    this.#mode = "active";
+    await this.#stopFollowing();
+    this.#enter("active");
+  }
+
   /** From now on the journal is followed: what this site ran may be overwritten. */
   follow(): void {
     this.#mode = "standby";
