@@ -58,6 +58,12 @@ export class Deletes {
     await this.#store();
   }
 
+  /** Deletes that came while nobody followed the journal count like any others, but for those a person has confirmed. */
+  async resume(pending: readonly ObjectKey[], spec: GroupSpec): Promise<void> {
+    const confirmed = new Set(this.#guard.confirmed);
+    await this.observe(pending.filter((key) => !confirmed.has(key)).length, spec);
+  }
+
   /** What was pending is no longer: the objects have come back. */
   async relax(pendingCount: number): Promise<void> {
     if (this.#guard.paused === undefined || pendingCount > 0) return;

@@ -75,6 +75,7 @@ export class Follower implements SiteListener {
     const { signal } = options;
     const { journal, view, options: parts } = this.#site;
     this.#signal = signal;
+    const pending = [...journal.entries()].filter(([, head]) => head.hash === "").map(([key]) => key);
     const stopCommits = journal.onCommit((keys) => this.#committed(keys));
     using _kinds = this.#site.followKinds({ signal, onKinds: () => this.#lookAtWithheld() });
     try {
@@ -83,6 +84,7 @@ export class Follower implements SiteListener {
       for (const [key] of journal.entries()) this.watermark.received(key, 1);
       this.#reached();
       await abortable(this.#site.open("standby", this, { signal: options.siteSignal }), signal);
+      await this.deletes.resume(pending, view.spec);
       this.#opened = true;
       this.#lookAtAll();
       const idle = (): boolean => this.settled && this.#site.journal.current;

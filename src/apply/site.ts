@@ -178,6 +178,18 @@ export class GroupSite {
       return targets;
     } catch (error) {
       this.notes.failed(key, renderFailure(error), this.options.clock.wallMs());
+      return this.#claim(key);
+    }
+  }
+
+  /** What cannot be rendered at present still has its copy: without an owner it would count as left over. */
+  #claim(key: ObjectKey): readonly ObjectKey[] {
+    try {
+      const target = this.view.keyAtSite(key);
+      this.assignments.assign(key, [target]);
+      return [target];
+    } catch {
+      // Without a spec nothing is left over either.
       return [];
     }
   }
@@ -314,7 +326,7 @@ export class GroupSite {
       if (target === undefined || object.metadata.deletionTimestamp !== undefined) return false;
       if (lacking(target, object).length > 0) return false;
       if (foreignClaims(object, target.object, this.manager).length > 0) return false;
-      this.copies.verified(key, target.hash);
+      this.copies.expect(object, target.hash);
       return true;
     } catch {
       // It cannot be rendered: its own turn says why.

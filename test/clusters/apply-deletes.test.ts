@@ -1,3 +1,4 @@
+import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { keyOf } from "../../src/objects/key.ts";
 import { applyBench, atEast, configMap, eventually, ns } from "./apply-harness.ts";
@@ -58,4 +59,42 @@ test("a namespace goes after everything in it", async () => {
     const left = await west.get(ns(namespace));
     return left === undefined || left.metadata.deletionTimestamp !== undefined;
   }, 45_000);
+});
+
+test("deletes that came while nobody followed the journal pause like any others", async () => {
+  await using bench = await applyBench(guard);
+  const { namespace, west } = bench;
+  const objects = await Promise.all(names.map((name) => atEast(bench, configMap(namespace, name, { name }))));
+  await bench.send(ns(namespace), ...objects);
+  await bench.settled();
+  await bench.restart("held");
+  await bench.sendDeletes(...objects.map(keyOf));
+  bench.applier.follow();
+  await eventually(() => bench.applier.status().deletesPaused !== undefined);
+  for (const object of objects) expect(await west.get(object)).toBeDefined();
+});
+
+test("a copy whose record in the journal is damaged is reported and stays", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const [good, bad] = await Promise.all(
+    ["good", "bad"].map((name) => atEast(bench, configMap(namespace, name, { name }))),
+  );
+  if (good === undefined || bad === undefined) throw new Error("no object");
+  await bench.send(ns(namespace), good, bad);
+  await bench.settled();
+  const { path } = bench.journal;
+  await bench.stop();
+  const db = new DatabaseSync(path);
+  db.prepare("UPDATE objects SET object = (SELECT object FROM objects WHERE key = ?) WHERE key = ?").run(
+    keyOf(good),
+    keyOf(bad),
+  );
+  db.close();
+  await bench.reopen();
+  await eventually(() => bench.applier.status().failing.some(({ key }) => key === keyOf(bad)));
+  await bench.send(await atEast(bench, configMap(namespace, "new", { a: "1" })));
+  await eventually(async () => (await west.get(configMap(namespace, "new", {}))) !== undefined);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  expect(await west.get(bad)).toBeDefined();
 });
