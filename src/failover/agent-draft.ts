@@ -169,7 +169,8 @@ export function isArmed(s: AgentState): boolean {
   const { policy, record, phase } = s;
   const bound = isRunning(s) || phase.type === "Fenced" || phase.type === "Acquiring";
   if (!bound || !holdsCert(s) || !policy.automatic || record.paused) return false;
-  return !s.keepVeto && s.ask === null && !disarmMayBeDurable(s);
+  // While a disarm is only asked for it stays armed: whoever records it is bound by the record, not by this.
+  return !s.keepVeto && !disarmMayBeDurable(s);
 }
 
 /** What this site can promise about stopping, with guards that have not been heard counted as none. */

@@ -247,7 +247,7 @@ function grantorRules(d: Draft, renew: Renew): Refusal | null {
   }
   if (vetoRules(d, renew)) return refusal("Recording", "the disarm is being recorded");
   const running = renew.state === "Active" || renew.state === "Quiescing" || (renew.state === "Unknown" && renew.warm);
-  d.set({ armed: renew.armed && renew.disarm === "no" });
+  d.set({ armed: renew.armed });
   if (!running) {
     return refusal("NotRunning", `${renew.site} is ${renew.state} and needs a new epoch to run`);
   }

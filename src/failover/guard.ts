@@ -291,7 +291,8 @@ function judgeClock(state: GuardState, answer: GuardAnswer, sentAt: number, now:
   }
   if (baseline.offsetMs - high > timing.slipMs) return { ...state, distrustMs: answer.agentNowMs };
   // This clock stood still, or the agent's process changed machines: the answer itself is sound, the belief is not.
-  if (low - baseline.offsetMs > timing.slipMs) return { ...state, baseline: fresh };
+  // Its own copy, counted on a clock that lost time, would end too late: only the answer counts.
+  if (low - baseline.offsetMs > timing.slipMs) return { ...state, baseline: fresh, untilMs: 0 };
   const step = 2 * timing.rho * (now - baseline.atMs);
   const target = Math.min(Math.max(baseline.offsetMs, low), high);
   const offsetMs = Math.min(Math.max(target, baseline.offsetMs - step), baseline.offsetMs + step);

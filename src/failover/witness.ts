@@ -241,7 +241,7 @@ function renew(draft: Draft, message: Renew, outdated: boolean): void {
   const isHolder = record.cert !== null && record.cert.holder === message.site && sameCert(record.cert, message.cert);
   if (isHolder) {
     holderSays(draft, message);
-    draft.set({ armed: message.armed && message.disarm === "no" });
+    draft.set({ armed: message.armed });
     voidByHolder(draft, message);
   }
   const refused = promiseRefusal(draft, message, heard, isHolder);

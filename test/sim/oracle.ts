@@ -32,7 +32,8 @@ export class Oracle {
   excusedOverlaps = 0;
   readonly phases = new Set<string>();
   private readonly holders = new Map<string, string>();
-  private readonly automaticAt: number[] = [];
+  /** Forgotten when the witness loses its store: the cooldown is a courtesy, and goes with it. */
+  readonly automaticAt: number[] = [];
   lastOrder: { readonly ok: boolean; readonly code: string } | null = null;
 
   constructor(world: World) {

@@ -91,12 +91,14 @@ export class WitnessHost {
 
   /** The disk is set back to an earlier moment, or lost when there is none. */
   rollback(): void {
+    this.world.oracle.automaticAt.length = 0;
     const found = this.backups[this.world.random.integer(Math.max(1, this.backups.length))];
     this.store =
       found === undefined ? { term: null, records: new Map() } : { ...found, records: new Map(found.records) };
   }
 
   lose(): void {
+    this.world.oracle.automaticAt.length = 0;
     this.store = { term: null, records: new Map() };
   }
 
