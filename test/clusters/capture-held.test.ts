@@ -38,14 +38,14 @@ test("what is deleted to take a group down still belongs to it, until it is brou
   await makeNamespace(writer, name);
   await writer.apply(pod(name, "back"), pod(name, "lost"));
   let isHeld = false;
-  const { held, stop } = source.capture(name, selecting({ namespaces: { names: [name] } }), { isHeld: () => isHeld });
+  const follower = source.capture(name, selecting({ namespaces: { names: [name] } }), { isHeld: () => isHeld });
   const keys = [keyOf(pod(name, "back")), keyOf(pod(name, "lost"))];
-  const present = () => keys.filter((key) => held.has(key));
+  const present = () => keys.filter((key) => follower.held.has(key));
   await eventually(() => expect(present()).toEqual(keys));
   const marker = async (value: string) => {
     const object = configMap(name, value);
     await writer.apply(object);
-    await eventually(() => expect(held.has(keyOf(object))).toBe(true));
+    await eventually(() => expect(follower.held.has(keyOf(object))).toBe(true));
   };
 
   isHeld = true;
@@ -61,5 +61,5 @@ test("what is deleted to take a group down still belongs to it, until it is brou
   isHeld = false;
   await marker("released");
   await eventually(() => expect(present()).toEqual([keys[0]]));
-  stop();
+  follower.stop();
 });

@@ -1,0 +1,183 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { type ActionHost, SiteActions } from "../../../src/agent/group-actions.ts";
+import { type Origin, readOrigin, writeOrigin } from "../../../src/agent/origin.ts";
+import type { Applier } from "../../../src/apply/applier.ts";
+import type { Failure } from "../../../src/apply/failures.ts";
+import type { Cert } from "../../../src/failover/epoch.ts";
+import { Journal } from "../../../src/journal/journal.ts";
+
+/** What a site does for the protocol, in its order: the roles of its objects are durable, the rest is written down. */
+
+const { signal } = new AbortController();
+const cert: Cert = { epoch: { generation: 7, nonce: "n", counter: 1, forcedBy: "" }, holder: "west", sig: "" };
+const web = "apps/Deployment/shop/web";
+const refused: Failure = { reason: "WebhookRefused", message: "a policy says no" };
+
+class Site implements Disposable {
+  readonly #folder = mkdtempSync(join(tmpdir(), "lifeboat-actions-"));
+  readonly journal: Journal;
+  readonly actions: SiteActions;
+  /** Calls in their order, each with what the objects were at that moment. */
+  readonly calls: string[] = [];
+  readonly notices: string[] = [];
+  /** Failures of the next demotions and releases, one after the other. */
+  readonly failures: Failure[] = [];
+  crash = false;
+
+  constructor() {
+    this.journal = Journal.open({ path: join(this.#folder, "g.db"), group: "g" });
+    const did = (name: string) => {
+      this.calls.push(`${name} (${readOrigin(this.journal)})`);
+    };
+    const report = () => {
+      const failure = this.failures.shift();
+      return failure === undefined ? [] : [{ key: web, failure }];
+    };
+    const applier = {
+      demote: async () => {
+        did("demote");
+        if (this.crash) throw new Error("the process ends");
+        return { stopped: [web], failed: report(), uids: [], stoppedMs: 1 };
+      },
+      release: async () => {
+        did("release");
+        return { released: [], failed: report() };
+      },
+      promote: async () => {
+        did("promote");
+        return { failed: [] };
+      },
+      activate: async () => did("activate"),
+      follow: () => did("follow"),
+      settleDivergence: async () => [],
+    } as unknown as Applier;
+    const host: ActionHost = {
+      journal: this.journal,
+      applier,
+      group: undefined,
+      serve: async () => did("serve"),
+      stopServing: async () => did("stop serving"),
+      stopCapture: async () => did("stop capture"),
+      pull: () => did("pull"),
+      stopPulling: async () => did("stop pulling"),
+      finalDigest: async () => ({ digest: this.journal.digest, revision: "", canary: undefined }),
+      receivedCanary: () => undefined,
+      whenCurrent: async () => undefined,
+      outcome: () => undefined,
+      notice: ({ code }) => void this.notices.push(code),
+      stopped: () => undefined,
+      started: () => did("started"),
+      localObjects: async () => [],
+      showObject: async () => undefined,
+      nowMs: () => 0,
+    };
+    this.actions = new SiteActions(host);
+  }
+
+  async is(origin: Origin): Promise<this> {
+    await writeOrigin(this.journal, origin);
+    return this;
+  }
+
+  async receives(complete: boolean): Promise<void> {
+    const batch = { epoch: "6.1", position: { ring: "r", seq: 1 }, records: [], complete };
+    await this.journal.commit(batch, { signal });
+  }
+
+  get origin(): Origin {
+    return readOrigin(this.journal);
+  }
+
+  start(): Promise<void> {
+    return this.actions.startRunning({ cert, kind: "manual" }, { signal });
+  }
+
+  stop(): Promise<void> {
+    return this.actions.stopRunning({ reason: "a test" }, { signal });
+  }
+
+  [Symbol.dispose](): void {
+    this.journal.close();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+test("a stop that leaves something running rejects, and is done once that is down too", async () => {
+  using site = await new Site().is("own");
+  site.failures.push(refused);
+  await expect(site.stop()).rejects.toThrow(`1 objects could not be taken down, such as ${web}: a policy says no`);
+  expect(site.notices).toEqual([]);
+  await site.stop();
+  expect(site.notices).toEqual(["Stopped"]);
+});
+
+test("a group whose pods are not all stopped is not sealed", async () => {
+  using site = await new Site().is("own");
+  site.failures.push(refused);
+  await expect(site.actions.quiesce({ opId: "op" }, { signal })).rejects.toMatchObject({ retryable: true });
+  await site.actions.quiesce({ opId: "op" }, { signal });
+});
+
+test("a process that ends in the middle of a stop leaves a site that knows the way back", async () => {
+  using site = await new Site().is("own");
+  site.crash = true;
+  await expect(site.stop()).rejects.toThrow("the process ends");
+  expect(site.origin).toBe("held");
+  await site.start();
+  expect(site.calls.slice(-3)).toEqual(["release (held)", "serve (own)", "started (own)"]);
+});
+
+test("what could not be brought back is tried again, while what runs is served", async () => {
+  using site = await new Site().is("held");
+  site.failures.push(refused);
+  await expect(site.start()).rejects.toThrow("could not be brought back");
+  expect(site.calls).toEqual(["stop pulling (held)", "release (held)", "serve (held)"]);
+  await site.start();
+  expect(site.origin).toBe("own");
+  site.failures.push(refused);
+  await site.is("held");
+  await expect(site.actions.unquiesce({ opId: "op", reason: "" }, { signal })).rejects.toMatchObject({
+    retryable: true,
+  });
+  expect(site.origin).toBe("held");
+});
+
+test("a sealed source goes on being served until it follows", async () => {
+  using site = await new Site().is("own");
+  await site.actions.quiesce({ opId: "op" }, { signal });
+  await site.stop();
+  expect(site.calls.join()).not.toContain("stop serving");
+  await site.actions.followPeer({ cert }, { signal });
+  expect(site.calls.at(2)).toBe("stop serving (held)");
+  expect(site.origin).toBe("copy");
+});
+
+test("a site that is stopped for any other reason stops to serve first", async () => {
+  using site = await new Site().is("own");
+  await site.stop();
+  expect(site.calls).toEqual(["stop serving (own)", "demote (held)"]);
+});
+
+test("an incomplete first sync is told when a person starts from it", async () => {
+  using site = await new Site().is("copy");
+  await site.receives(false);
+  await site.start();
+  expect(site.notices).toEqual(["IncompleteStart"]);
+});
+
+test("a standby that has everything starts without a word", async () => {
+  using site = await new Site().is("copy");
+  await site.receives(true);
+  await site.start();
+  expect(site.notices).toEqual([]);
+  expect(site.calls).toEqual(["stop pulling (copy)", "promote (promoting)", "serve (own)", "started (own)"]);
+});
+
+test("the site where a group begins counts as running it: nothing there is a copy", async () => {
+  using site = new Site();
+  await site.start();
+  expect(site.calls).toEqual(["stop pulling (none)", "activate (none)", "serve (own)", "started (own)"]);
+});
