@@ -127,6 +127,11 @@ export class GroupFollower {
     return this.#membership.has(key);
   }
 
+  /** Whether the group has this namespace. */
+  takes(namespace: string): boolean {
+    return this.#taken.has(namespace);
+  }
+
   /** Namespaces of the group. */
   namespaces(): string[] {
     return [...this.#taken].sort();

@@ -168,8 +168,12 @@ export class GroupCapture implements ChangeSource {
 
   /** Whether it is known if such an object exists: not where its kind cannot be read. */
   isKnown(key: ObjectKey): boolean {
+    if (key === this.#groupKey || key === this.#canary.key) return true;
+    const { pool } = this.#options;
     const { group, kind, namespace } = parseKey(key);
-    return key === this.#groupKey || key === this.#canary.key || this.#options.pool.isKnown(group, kind, namespace);
+    // Which namespaces belong to the group is known only from their labels.
+    if (namespace !== "" && !this.#follower.takes(namespace) && !pool.isKnown("", "Namespace", "")) return false;
+    return pool.isKnown(group, kind, namespace);
   }
 
   get head(): number {

@@ -45,11 +45,18 @@ export interface KindState extends ReflectorState {
 /** Pages in memory at once: four of about 1 MB of text, some 10 MB parsed. */
 const listsMaxCount = 4;
 
+/**
+ * A kind that the API server refuses to list for so long (its conversion webhook or its aggregated API is broken) is
+ * gone on without: it counts as unknown, and all others would else never be protected, nor stopped.
+ */
+const brokenAfterMs = 30_000;
+
 const none: ReadonlySet<string> = new Set();
 
 interface Watch {
   readonly reflector: Reflector;
   readonly scope: LinkedAbort;
+  readonly sinceMs: number;
 }
 
 interface Entry {
@@ -251,9 +258,16 @@ export class WatchPool {
     if (this.#entries.size === 0) return false;
     for (const watch of this.#watches()) {
       const { synced, phase } = watch.reflector.state();
-      if (!synced && phase !== "forbidden" && phase !== "missing") return false;
+      if (!synced && phase !== "forbidden" && phase !== "missing" && !this.#isBroken(watch)) return false;
     }
     return true;
+  }
+
+  /** An API server that is away says nothing of a kind: then everything waits for it. */
+  #isBroken({ reflector, sinceMs }: Watch): boolean {
+    const { phase, error } = reflector.state();
+    const answered = phase === "waiting" && error?.code === "KubeRejected";
+    return answered && this.#options.clock.monotonicMs() - sinceMs >= brokenAfterMs;
   }
 
   #follow(change: DiscoveryChange): void {
@@ -327,7 +341,7 @@ export class WatchPool {
       })
       .finally(() => this.#running.delete(running));
     this.#running.add(running);
-    return { reflector, scope };
+    return { reflector, scope, sinceMs: clock.monotonicMs() };
   }
 
   #tellRemoved(resource: KubeResource, place: ObjectPlace): void {

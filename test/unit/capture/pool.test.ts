@@ -1,0 +1,106 @@
+import { Readable } from "node:stream";
+import { expect, test } from "vitest";
+import { GroupCapture } from "../../../src/capture/group.ts";
+import { WatchPool } from "../../../src/capture/pool.ts";
+import { LifeboatError, type ErrorCode } from "../../../src/errors.ts";
+import type { KubeClient } from "../../../src/kube/client.ts";
+import type { Discovery } from "../../../src/kube/discovery.ts";
+import { pathOf, type KubeKind, type KubeResource } from "../../../src/kube/resource.ts";
+import { silentLog } from "../../../src/telemetry/log.ts";
+import { ManualClock } from "../failover-runner/manual-clock.ts";
+
+/** An API server of which some kinds cannot be read: what the others may conclude from that. */
+
+function resource(group: string, kind: string, plural: string, namespaced = true): KubeResource {
+  const verbs = new Set(["get", "list", "watch", "patch"]);
+  return { group, version: "v1", kind, plural, namespaced, verbs, subresources: new Set() };
+}
+const namespaces = resource("", "Namespace", "namespaces", false);
+const configMaps = resource("", "ConfigMap", "configmaps");
+const widgets = resource("example.com", "Widget", "widgets");
+
+/** Watches of `refused` kinds fail with this code; all others are empty and stay open. */
+function start(refused: ReadonlyMap<KubeResource, ErrorCode>) {
+  const clock = new ManualClock();
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const kinds: KubeKind[] = [namespaces, configMaps, widgets].map((only) => ({
+    group: only.group,
+    kind: only.kind,
+    versions: [only],
+  }));
+  const listed = {
+    type: "BOOKMARK",
+    object: { metadata: { resourceVersion: "1", annotations: { "k8s.io/initial-events-end": "true" } } },
+  };
+  const client = {
+    stream: async (path: string) => {
+      for (const [kind, code] of refused) if (path === pathOf(kind, {})) throw new LifeboatError(code, "no");
+      const body = new Readable({ read: () => undefined });
+      body.push(`${JSON.stringify(listed)}\n`);
+      return body;
+    },
+  } as unknown as KubeClient;
+  const discovery = {
+    kinds: () => kinds,
+    broken: () => [],
+    lookSoon: () => undefined,
+    onChange: () => ({ [Symbol.dispose]: () => undefined }),
+  } as unknown as Discovery;
+  const common = { client, clock, random: () => 0.5, log: silentLog };
+  const pool = new WatchPool({ ...common, discovery });
+  const running = pool.run({ signal }).catch(() => undefined);
+  let synced = false;
+  void pool.whenSynced({ signal }).then(
+    () => (synced = true),
+    () => undefined,
+  );
+  return {
+    pool,
+    clock,
+    common,
+    isSynced: () => synced,
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      await clock.advance(0);
+      void running;
+    },
+  };
+}
+
+test("a kind that is refused for long does not keep the others from being known, and stays unknown", async () => {
+  await using server = start(new Map([[widgets, "KubeRejected"]]));
+  await server.clock.advance(20_000);
+  expect(server.isSynced()).toBe(false);
+  await server.clock.advance(60_000);
+  expect(server.isSynced()).toBe(true);
+  expect(server.pool.isKnown("", "ConfigMap", "shop")).toBe(true);
+  expect(server.pool.isKnown("example.com", "Widget", "shop")).toBe(false);
+});
+
+test("an API server that is away is waited for", async () => {
+  await using server = start(new Map([[widgets, "KubeUnreachable"]]));
+  await server.clock.advance(300_000);
+  expect(server.isSynced()).toBe(false);
+});
+
+test("without a look at the namespaces nothing of one that is selected by its labels counts as gone", async () => {
+  await using server = start(new Map([[namespaces, "KubeForbidden"]]));
+  await server.clock.advance(1000);
+  expect(server.isSynced()).toBe(true);
+  const spec = {
+    sites: [{ name: "east" }, { name: "west" }],
+    select: { namespaces: { names: ["named"], selector: { matchLabels: { a: "1" } } } },
+  };
+  const capture = new GroupCapture({
+    ...server.common,
+    pool: server.pool,
+    group: { apiVersion: "lifeboat.dev/v1alpha1", kind: "ProtectionGroup", metadata: { name: "g" }, spec },
+    spec,
+    site: "east",
+    agentNamespace: "lifeboat",
+    epoch: () => "1.1",
+  });
+  expect(capture.isKnown("/ConfigMap/named/a")).toBe(true);
+  expect(capture.isKnown("/ConfigMap/labelled/a")).toBe(false);
+});
