@@ -22,8 +22,14 @@ export async function startCounting(bed: Bed): Promise<ByteCounter> {
   const peer = bed.site("east").agentAddress;
   const enter = ["nsenter", "-t", String(await holderOf(bed.dir, "west/agent")), "-n", "--"];
   const rules = `table ip ${table} {
-  chain in { type filter hook input priority filter; ip saddr ${peer} counter }
-  chain out { type filter hook output priority filter; ip daddr ${peer} counter }
+  chain in {
+    type filter hook input priority filter
+    ip saddr ${peer} counter
+  }
+  chain out {
+    type filter hook output priority filter
+    ip daddr ${peer} counter
+  }
 }
 `;
   await run([...enter, "nft", "-f", "-"], { input: rules });
