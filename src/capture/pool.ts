@@ -51,6 +51,8 @@ const listsMaxCount = 4;
  */
 const brokenAfterMs = 30_000;
 
+const definitionKind = "apiextensions.k8s.io/CustomResourceDefinition";
+
 const none: ReadonlySet<string> = new Set();
 
 interface Watch {
@@ -271,8 +273,8 @@ export class WatchPool {
   }
 
   #follow(change: DiscoveryChange): void {
-    for (const kind of change.removed) this.#stop(`${kind.group}/${kind.kind}`, true);
-    for (const kind of change.changed) {
+    for (const kind of change.removed) if (!this.#isDefined(kind)) this.#stop(`${kind.group}/${kind.kind}`, true);
+    for (const kind of [...change.changed, ...change.added]) {
       const entry = this.#entries.get(`${kind.group}/${kind.kind}`);
       const chosen = this.#choose(kind);
       if (entry !== undefined && chosen?.version === entry.resource.version) continue;
@@ -280,7 +282,24 @@ export class WatchPool {
       this.#stop(`${kind.group}/${kind.kind}`, chosen === undefined);
       this.#start(kind, entry?.cluster.reflector.known);
     }
-    for (const kind of change.added) this.#start(kind);
+  }
+
+  /**
+   * Its definition stands: an API server that has just started does not serve every kind at once, and none of its
+   * objects has gone. The watch shows the kind as missing, and goes on when it is served again.
+   */
+  #isDefined({ versions: [{ plural, group }] }: KubeKind): boolean {
+    const definitions = this.#entries.get(definitionKind)?.cluster.reflector;
+    return definitions?.known.version({ name: `${plural}.${group}` }) !== undefined;
+  }
+
+  /** A definition is gone: so is its kind, where that had only ceased to be served before. */
+  #undefined(name: string): void {
+    for (const [id, { resource }] of this.#entries) {
+      const { plural, group, kind } = resource;
+      if (name === `${plural}.${group}` && this.#options.discovery.find(group, kind) === undefined)
+        this.#stop(id, true);
+    }
   }
 
   #choose(kind: KubeKind): KubeResource | undefined {
@@ -345,6 +364,7 @@ export class WatchPool {
   }
 
   #tellRemoved(resource: KubeResource, place: ObjectPlace): void {
+    if (`${resource.group}/${resource.kind}` === definitionKind) this.#undefined(place.name);
     for (const subscriber of this.#subscribers) subscriber.removed(resource, place);
   }
 

@@ -4,7 +4,7 @@ import { GroupCapture } from "../../../src/capture/group.ts";
 import { WatchPool } from "../../../src/capture/pool.ts";
 import { LifeboatError, type ErrorCode } from "../../../src/errors.ts";
 import type { KubeClient } from "../../../src/kube/client.ts";
-import type { Discovery } from "../../../src/kube/discovery.ts";
+import type { Discovery, DiscoveryChange } from "../../../src/kube/discovery.ts";
 import { pathOf, type KubeKind, type KubeResource } from "../../../src/kube/resource.ts";
 import { silentLog } from "../../../src/telemetry/log.ts";
 import { ManualClock } from "../failover-runner/manual-clock.ts";
@@ -18,17 +18,30 @@ function resource(group: string, kind: string, plural: string, namespaced = true
 const namespaces = resource("", "Namespace", "namespaces", false);
 const configMaps = resource("", "ConfigMap", "configmaps");
 const widgets = resource("example.com", "Widget", "widgets");
+const definitions = resource("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", false);
+
+function kindOf(only: KubeResource): KubeKind {
+  return { group: only.group, kind: only.kind, versions: [only] };
+}
+
+/** What exists. */
+const definition = { path: pathOf(definitions, {}), apiVersion: "v1", kind: "X", name: "widgets.example.com" };
+const widget = { path: pathOf(widgets, {}), apiVersion: "example.com/v1", kind: "Widget", name: "w" };
+const present = [definition, widget];
+
+function push(body: Readable, type: string, { apiVersion, kind, name }: (typeof present)[number]): void {
+  const metadata = { name, resourceVersion: "1", ...(kind === "Widget" ? { namespace: "shop" } : {}) };
+  body.push(`${JSON.stringify({ type, object: { apiVersion, kind, metadata } })}\n`);
+}
 
 /** Watches of `refused` kinds fail with this code; all others are empty and stay open. */
-function start(refused: ReadonlyMap<KubeResource, ErrorCode>) {
+function start(refused: Map<KubeResource, ErrorCode>) {
   const clock = new ManualClock();
   const stopping = new AbortController();
   const { signal } = stopping;
-  const kinds: KubeKind[] = [namespaces, configMaps, widgets].map((only) => ({
-    group: only.group,
-    kind: only.kind,
-    versions: [only],
-  }));
+  let kinds = [namespaces, configMaps, widgets, definitions].map((only) => kindOf(only));
+  let tell: (change: DiscoveryChange) => void = () => undefined;
+  const bodies = new Map<string, Readable>();
   const listed = {
     type: "BOOKMARK",
     object: { metadata: { resourceVersion: "1", annotations: { "k8s.io/initial-events-end": "true" } } },
@@ -37,7 +50,9 @@ function start(refused: ReadonlyMap<KubeResource, ErrorCode>) {
     stream: async (path: string) => {
       for (const [kind, code] of refused) if (path === pathOf(kind, {})) throw new LifeboatError(code, "no");
       const body = new Readable({ read: () => undefined });
+      for (const object of present.filter((each) => each.path === path)) push(body, "ADDED", object);
       body.push(`${JSON.stringify(listed)}\n`);
+      bodies.set(path, body);
       return body;
     },
   } as unknown as KubeClient;
@@ -45,7 +60,11 @@ function start(refused: ReadonlyMap<KubeResource, ErrorCode>) {
     kinds: () => kinds,
     broken: () => [],
     lookSoon: () => undefined,
-    onChange: () => ({ [Symbol.dispose]: () => undefined }),
+    find: (group: string, kind: string) => kinds.find((each) => each.group === group && each.kind === kind),
+    onChange: (listener: typeof tell) => {
+      tell = listener;
+      return { [Symbol.dispose]: () => undefined };
+    },
   } as unknown as Discovery;
   const common = { client, clock, random: () => 0.5, log: silentLog };
   const pool = new WatchPool({ ...common, discovery });
@@ -60,6 +79,16 @@ function start(refused: ReadonlyMap<KubeResource, ErrorCode>) {
     clock,
     common,
     isSynced: () => synced,
+    /** The API server serves the kind no more, or again. */
+    serve(kind: KubeResource, isServed: boolean) {
+      kinds = kinds.filter((each) => each.kind !== kind.kind);
+      if (isServed) kinds = [...kinds, kindOf(kind)];
+      tell({ added: isServed ? [kindOf(kind)] : [], removed: isServed ? [] : [kindOf(kind)], changed: [] });
+    },
+    delete(object: (typeof present)[number]) {
+      const body = bodies.get(object.path);
+      if (body !== undefined) push(body, "DELETED", object);
+    },
     async [Symbol.asyncDispose]() {
       stopping.abort();
       await clock.advance(0);
@@ -103,4 +132,26 @@ test("without a look at the namespaces nothing of one that is selected by its la
   });
   expect(capture.isKnown("/ConfigMap/named/a")).toBe(true);
   expect(capture.isKnown("/ConfigMap/labelled/a")).toBe(false);
+});
+
+test("a kind that is not served for a moment has lost nothing; without its definition it has lost everything", async () => {
+  await using server = start(new Map());
+  const removed: string[] = [];
+  using _subscription = server.pool.subscribe({
+    upsert: () => undefined,
+    removed: (_resource, { name }) => void removed.push(name),
+    namespaces: () => [],
+  });
+  await server.clock.advance(1000);
+  expect(server.isSynced()).toBe(true);
+  server.serve(widgets, false);
+  await server.clock.advance(1000);
+  expect(removed).toEqual([]);
+  server.serve(widgets, true);
+  server.serve(widgets, false);
+  await server.clock.advance(1000);
+  expect(removed).toEqual([]);
+  server.delete(definition);
+  await server.clock.advance(1000);
+  expect(removed).toEqual(["w", "widgets.example.com"]);
 });
