@@ -21,6 +21,7 @@ import type { KeyAndHash } from "../stream/doors.ts";
 import type { PullEvent } from "../stream/pull.ts";
 import { keepPulling } from "../stream/puller.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
+import { withAcknowledged } from "./acknowledged.ts";
 import { Background } from "./background.ts";
 import { SiteActions, type ActionHost, type FinalDigest } from "./group-actions.ts";
 import { readOrigin, writeOrigin } from "./origin.ts";
@@ -37,6 +38,8 @@ export interface GroupRuntimeOptions {
   readonly signal: AbortSignal;
   /** Something that status shows has changed. Must not throw. */
   readonly onChange: () => void;
+  /** The source has deleted the group: what stays here is to be opened anew, as orphaned. Must not throw. */
+  readonly onOrphaned: () => void;
 }
 
 /** A move of the group to this site, for status and metrics. */
@@ -49,8 +52,10 @@ export interface StartReport {
 
 /** Notices and outcomes kept for status. */
 const keptMaxCount = 20;
-/** So long a deleted group is still served, for the standby to hear of its end. */
-const deletedServeMs = 5000;
+/** Until a standby has surely told the source that it knows of the group's end. */
+const farewellMs = 2000;
+/** The group's object as it was last valid here: what is deleted is served until its standby knows. */
+const objectRecord = "agent/object";
 /** The epoch under which a group is served before its first grant: below every other. */
 const adoptingEpoch = "0.0";
 
@@ -85,6 +90,12 @@ export class GroupRuntime implements ActionHost {
   #outcomes: readonly CommandOutcome[] = [];
   #notices: readonly Notice[] = [];
   #lastStart: StartReport | undefined;
+  readonly #acknowledged = new Pulse();
+  #durableSeq = 0;
+  /** Opened as what a deleted group left behind. */
+  readonly #bornOrphaned: boolean;
+  /** Since this was opened, the peer has been heard not to serve the group. */
+  #withdrawn = false;
 
   /** Throws JournalCorrupt, JournalVersion or JournalFull. */
   constructor(options: GroupRuntimeOptions) {
@@ -116,7 +127,14 @@ export class GroupRuntime implements ActionHost {
     const background = { clock, random, log: this.#log, signal };
     this.#applying = new Background({ name: "apply", ...background }, (inner) => this.applier.run(inner));
     this.#showing = new Background({ name: "mirror", ...background }, (inner) => this.#mirror(inner));
+    this.#bornOrphaned = this.orphaned;
     this.#readJournalSpec();
+  }
+
+  /** Copies whose group was deleted at its source; nothing is followed any more. */
+  get orphaned(): boolean {
+    const origin = readOrigin(this.journal);
+    return (origin === "copy" || origin === "none") && this.journal.synced && this.journal.specText() === undefined;
   }
 
   get group(): ProtectionGroup | undefined {
@@ -142,6 +160,7 @@ export class GroupRuntime implements ActionHost {
       capture: this.#capture?.report(),
       applier: this.applier.status(),
       origin: readOrigin(this.journal),
+      orphaned: this.orphaned,
       serving: this.#offer !== undefined,
       pulling: this.#pulling !== undefined,
       standbyAgeMs: this.#freshness.ageMs(),
@@ -211,8 +230,17 @@ export class GroupRuntime implements ActionHost {
     const group = this.#parse(object);
     if (group === undefined) return;
     this.#take(group);
+    this.#remember(object);
     this.#capture?.update(object, group.spec);
     if (this.#offer !== undefined) this.#parts.served.announce();
+  }
+
+  #remember(object: KubeObject): void {
+    const text = canonicalJson(object);
+    if (this.journal.getState(objectRecord) === text) return;
+    void this.journal.putState(objectRecord, text).catch((error: unknown) => {
+      this.#log.warn({ error: safeError(error) }, "the group's object could not be noted");
+    });
   }
 
   #parse(object: KubeObject): ProtectionGroup | undefined {
@@ -244,8 +272,15 @@ export class GroupRuntime implements ActionHost {
 
   /** The peer serves the group: this site pulls it, unless it ever ran it itself. */
   offered(): void {
+    // A group that has just ended is offered until its end is known everywhere; one of its name may begin later.
+    if (this.orphaned && !this.#bornOrphaned && !this.#withdrawn) return;
     const origin = readOrigin(this.journal);
     if (origin === "none" || origin === "copy") this.pull();
+  }
+
+  /** The peer does not serve the group at present. */
+  withdrawn(): void {
+    this.#withdrawn = true;
   }
 
   command(command: Command): void {
@@ -325,7 +360,10 @@ export class GroupRuntime implements ActionHost {
       name: this.name,
       peer: peerOf(group.spec, config.site),
       revision: group.generation ?? 0,
-      source: capture,
+      source: withAcknowledged(capture, (seq) => {
+        this.#durableSeq = Math.max(this.#durableSeq, seq);
+        this.#acknowledged.raise();
+      }),
       signal: stop.signal,
       meter: metrics.streamMeter(this.name),
       onNewerEpoch: (epoch) => this.#log.warn({ epoch }, "the peer has stored a newer epoch; this site is not active"),
@@ -462,8 +500,22 @@ export class GroupRuntime implements ActionHost {
 
   #committed(): void {
     this.#readJournalSpec();
+    if (this.orphaned && !this.#bornOrphaned) this.#orphan();
     this.#options.onChange();
   }
+
+  /** The group's end has arrived: what comes after it in the stream is not applied. */
+  #orphan(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#log.info("the group was deleted at its source; the copies here stay");
+    void this.#applying
+      .stop()
+      .then(() => this.#parts.clock.sleep(farewellMs, { signal: this.#options.signal }))
+      .then(this.#options.onOrphaned)
+      .catch(() => undefined);
+  }
+  #isEnding = false;
 
   /** A standby's spec is the one in its journal; what takes effect here is what was valid there. */
   #readJournalSpec(): void {
@@ -551,15 +603,39 @@ export class GroupRuntime implements ActionHost {
    */
   async deleted(): Promise<boolean> {
     this.#object = undefined;
+    if (this.orphaned) return true;
     const origin = readOrigin(this.journal);
-    if (origin === "copy" || origin === "none") {
+    if (origin === "copy" || (origin === "none" && this.#offer === undefined)) {
       this.#mirroring.raise();
       return false;
     }
-    this.#log.info("the group was deleted; what runs here goes on unprotected");
-    this.#capture?.end();
-    await this.#parts.clock.sleep(deletedServeMs, { signal: this.#options.signal });
-    return true;
+    this.#log.info("the group was deleted; what runs here goes on unprotected once the peer knows");
+    return this.#farewell(this.#options.signal);
+  }
+
+  /**
+   * Serves the group, and holds its lease, until the standby has the end of it on its disk: one that does not know
+   * would take a silent site for a dead one. Resolves with whether that was reached before the group came back.
+   */
+  async #farewell(signal: AbortSignal): Promise<boolean> {
+    const stored = this.journal.getState(objectRecord);
+    if (this.#group === undefined && typeof stored === "string") {
+      this.#object = parseJson(stored) as KubeObject;
+      const group = this.#parse(this.#object);
+      if (group !== undefined) this.#take(group);
+    }
+    let ended: GroupCapture | undefined;
+    for (;;) {
+      const capture = this.#offer === undefined ? undefined : this.#capture;
+      if (capture !== undefined && ended !== capture) {
+        capture.end();
+        this.#object = undefined;
+        ended = capture;
+      }
+      if (ended !== undefined && this.#durableSeq >= ended.head) return true;
+      await Promise.race([this.#acknowledged.wait({ signal }), this.#parts.clock.sleep(farewellMs, { signal })]);
+      if (this.#object !== undefined && ended !== undefined) return false;
+    }
   }
 
   started(goal: StartGoal, report: { readonly failed: number; readonly tookMs: number }): void {

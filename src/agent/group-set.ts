@@ -46,6 +46,8 @@ export class GroupSet {
   readonly #parts: AgentParts;
   readonly #signal: AbortSignal;
   readonly #entries = new Map<string, Entry>();
+  /** Groups whose objects were deleted and that are not let go of yet. */
+  readonly #ending = new Set<string>();
 
   constructor(parts: AgentParts, signal: AbortSignal) {
     this.#parts = parts;
@@ -69,7 +71,7 @@ export class GroupSet {
     const handler: ReflectorHandler = {
       upsert: (object) => this.#observe(object),
       removed: ({ name }) => this.#removed(name),
-      synced: () => undefined,
+      synced: () => this.#endUnseen(),
     };
     const resource = resources.protectionGroups;
     await new Reflector({ client, resource, handler, clock, random, log }).run({ signal });
@@ -114,7 +116,8 @@ export class GroupSet {
     if (known !== undefined) return known;
     try {
       const onChange = () => this.#changed(name);
-      const runtime = new GroupRuntime({ name, parts: this.#parts, signal: this.#signal, onChange });
+      const onOrphaned = () => void this.#reopen(name);
+      const runtime = new GroupRuntime({ name, parts: this.#parts, signal: this.#signal, onChange, onOrphaned });
       const status = new StatusWriter(this.#parts, runtime);
       const desk = new RequestDesk({ parts: this.#parts, runtime, status, signal: this.#signal });
       const entry: Entry = { runtime, status, desk, timer: undefined };
@@ -146,7 +149,9 @@ export class GroupSet {
   }
 
   #offered(site: string, update: GroupsUpdate): void {
-    for (const { name } of update.groups) {
+    const served = new Set(update.groups.map(({ name }) => name));
+    for (const { runtime } of this.#entries.values()) if (!served.has(runtime.name)) runtime.withdrawn();
+    for (const name of served) {
       const entry = this.#ensure(name);
       entry?.runtime.announcedBy(site);
       entry?.runtime.offered();
@@ -160,9 +165,30 @@ export class GroupSet {
   #removed(name: string): void {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
-    void this.#end(name, entry).catch((error: unknown) => {
-      this.#parts.log.error({ group: name, error: safeError(error) }, "the group could not be ended in order");
-    });
+    this.#ending.add(name);
+    void this.#end(name, entry)
+      .catch((error: unknown) => {
+        this.#parts.log.error({ group: name, error: safeError(error) }, "the group could not be ended in order");
+      })
+      .finally(() => this.#ending.delete(name));
+  }
+
+  /** Groups whose object was deleted while no agent ran here. */
+  #endUnseen(): void {
+    for (const { runtime } of this.#entries.values()) if (runtime.object === undefined) this.#removed(runtime.name);
+  }
+
+  /** A group that has ended at its source is opened anew as what it left behind. */
+  async #reopen(name: string): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    const { object } = entry.runtime;
+    clearTimeout(entry.timer);
+    await entry.runtime.close();
+    this.#entries.delete(name);
+    if (object === undefined || this.#signal.aborted) return;
+    this.#observe(object);
+    this.#changed(name);
   }
 
   async #end(name: string, entry: Entry): Promise<void> {

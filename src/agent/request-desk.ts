@@ -15,6 +15,8 @@ interface DeskOptions {
   readonly signal: AbortSignal;
 }
 
+/** The command asks for its answer several times a second. */
+const retireAfterMs = 5000;
 /** Keys in a result; a ConfigMap holds 1 MiB. */
 const resultMaxCount = 5000;
 
@@ -118,10 +120,22 @@ export class RequestDesk {
       case "purge": {
         const report = await runtime.applier.purge({ dryRun: request.dryRun, signal });
         await this.#writeResult(report.keys.slice(0, resultMaxCount));
+        if (!request.dryRun && runtime.orphaned) void this.#retire();
         return request.dryRun
           ? `${report.keys.length} objects would be removed`
           : `${report.keys.length} objects removed`;
       }
+    }
+  }
+
+  /** With the copies of a deleted group gone, its mirror goes too, once whoever asked has read the answer. */
+  async #retire(): Promise<void> {
+    const { parts, runtime, signal } = this.#options;
+    try {
+      await parts.clock.sleep(retireAfterMs, { signal });
+      await parts.client.delete(resources.protectionGroups, { name: runtime.name }, { signal });
+    } catch (error) {
+      if (!signal.aborted) parts.log.warn({ group: runtime.name, error: safeError(error) }, "cannot remove a mirror");
     }
   }
 

@@ -41,8 +41,8 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
     role,
     active: failover?.holder ?? (adopting ? context.site : undefined),
     epoch: failover?.epoch,
-    state: failover?.state ?? "Unknown",
-    reason: reasonOf(view),
+    state: view.orphaned ? "Orphaned" : (failover?.state ?? "Unknown"),
+    reason: reasonOf(view, context.site),
     lag: lagOf(view, role),
     counts: {
       objects: role === "active" ? capture?.objectCount : applier.objects,
@@ -69,8 +69,12 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
   }) as GroupStatus;
 }
 
-function reasonOf(view: GroupView): string | undefined {
+function reasonOf(view: GroupView, site: string): string | undefined {
   const { failover, specError, streamError } = view;
+  if (view.orphaned) {
+    const purge = `\`lifeboat purge ${view.object?.metadata.name ?? "GROUP"} --site ${site}\``;
+    return `the group was deleted at its source; its copies stay here until ${purge} removes them`;
+  }
   if (specError !== undefined) return specError.message;
   if (failover !== undefined && failover.reason !== "") return failover.reason;
   if (streamError !== undefined)
@@ -135,7 +139,10 @@ function lastMove(view: GroupView, { site }: StatusContext): GroupStatus["lastFa
 function decisionOf(events: readonly TimelineEvent[]): { event: string; at: string; detail: string }[] {
   const last = events.findLastIndex(({ event }) => event === "started");
   const until = events.slice(0, last + 1);
-  const first = Math.max(0, until.findLastIndex(({ event }) => event === "lastPeerHeartbeat"));
+  const first = Math.max(
+    0,
+    until.findLastIndex(({ event }) => event === "lastPeerHeartbeat"),
+  );
   return until
     .slice(Math.max(first, until.length - timelineMaxCount))
     .map(({ event, wallMs, detail }) => ({ event, at: new Date(wallMs).toISOString(), detail }));
@@ -236,16 +243,19 @@ function verdictsOf(view: GroupView, role: string): Verdict[] {
 }
 
 function isSynced(view: GroupView, role: string): boolean {
+  if (view.orphaned) return false;
   if (role !== "active") return view.journalSynced && view.applier.phase !== "waiting";
   return view.capture?.synced === true && view.capture.lag.everSynced;
 }
 
 function notSynced(view: GroupView, role: string): string {
+  if (view.orphaned) return "the group was deleted at its source";
   if (role !== "active") return view.streamError?.message ?? "the first synchronisation is under way";
   return view.capture?.synced === true ? "no standby has received anything yet" : "the group's objects are being read";
 }
 
 function isReady(view: GroupView, role: string): boolean {
+  if (view.orphaned) return false;
   if (view.specError !== undefined) return false;
   if (role === "active") return view.serving && view.capture?.synced === true;
   return role === "standby" && view.applier.synced && view.streamError === undefined;

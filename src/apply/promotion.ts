@@ -10,6 +10,7 @@ import { classify, type Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
 import { copiesPlan } from "./from-copies.ts";
 import type { Plan, Stage } from "./plan.ts";
+import { Promoted } from "./promoted.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
 import { forgetRemoved } from "./removed.ts";
 import { groupsOn, sharedManager } from "./shared.ts";
@@ -22,7 +23,7 @@ import { runWave } from "./waves.ts";
  * Objects that do not differ between the roles cost nothing, so what takes time is what starts the application. The
  * owners of fields are put back last, when everything runs.
  *
- * May be repeated at any point: what is right already is found right.
+ * May be repeated at any point under the same epoch: what was brought up is left as it is then.
  */
 export interface PromoteOptions {
   readonly signal: AbortSignal;
@@ -85,9 +86,11 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   const failed = new Map<ObjectKey, Failure>();
   const notReady: NotReady[] = [];
   const waiting: ObjectKey[] = [];
+  const promoted = new Promoted(site.journal);
   for (const [index, stage] of stages.entries()) {
     if (stage.wave >= waves.webhooks) await lookAtServices(site, signal);
-    const failures = await applyStage(site, plan, stage, options);
+    const failures = await applyStage(site, plan, promoted.left(stage), options);
+    await promoted.done(stage, failures.keys());
     for (const [key, failure] of failures) failed.set(key, failure);
     say({ step: "applied", wave: stage.wave, objects: stage.keys.length, failed: failures.size, atMs: atMs() });
     waiting.push(...stage.keys.filter((key) => !failures.has(key)));
@@ -150,10 +153,10 @@ function isWaitedFor(stage: Stage, next: Stage | undefined): boolean {
 async function applyStage(
   site: GroupSite,
   plan: Plan,
-  stage: Stage,
+  keys: readonly ObjectKey[],
   options: PromoteOptions,
 ): Promise<ReadonlyMap<ObjectKey, Failure>> {
-  return runWave(site, stage.keys, {
+  return runWave(site, keys, {
     timeoutMs: options.applyTimeoutMs ?? applyTimeoutMsDefault,
     signal: options.signal,
     work: plan.bring,

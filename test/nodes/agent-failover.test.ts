@@ -212,7 +212,7 @@ describe("moves with changes and restarts in between", () => {
       await expectRunning(at, 2 + step);
       expect(dataOf(await scene.find(at, seen))["step"]).toBe(`${step}`);
       await expectFollowing(to);
-      expect((await scene.lifeboat(to, "failover", group, "--to", to, "--wait")).code).toBe(0);
+      expect(await scene.lifeboat(to, "failover", group, "--to", to, "--wait")).toMatchObject({ code: 0 });
       await expectRunning(to, 2 + step);
       await scene.pair.restartAgent(to, { signal: "SIGKILL" });
       await scene.apply(to, configMap("shop", "journey", { step: `${step} at ${to}` }));
@@ -223,7 +223,7 @@ describe("moves with changes and restarts in between", () => {
       expect(await scene.find(to, configMap("shop", `step-${step - 1}`))).toBeUndefined();
       at = to;
     }
-    expect((await scene.lifeboat("east", "failover", group, "--to", "east", "--wait")).code).toBe(0);
+    expect(await scene.lifeboat("east", "failover", group, "--to", "east", "--wait")).toMatchObject({ code: 0 });
     await expectRunning("east", 5);
     await expectFollowing("west");
   });
@@ -248,6 +248,14 @@ describe("with the active site dead", () => {
   }
 
   it("nothing moves by itself where that is not wanted, a person's word moves it", async () => {
+    await scene.apply("east", deployment("shop", "web", 5));
+    await expectRunning("east", 5);
+    await scene.until(
+      "the change",
+      "west",
+      web,
+      (found) => found?.metadata.annotations?.[marks.held]?.includes("5") ?? false,
+    );
     await kill("east");
     await delay(15_000);
     expect(await scene.status("west", group)).toMatchObject({ role: "standby", active: "east" });
@@ -259,7 +267,7 @@ describe("with the active site dead", () => {
   });
 
   it("the witness moves it where that is wanted; the other site returns as standby, and what it did alone is kept and listed", async () => {
-    expect((await scene.lifeboat("west", "failover", group, "--to", "east", "--wait")).code).toBe(0);
+    expect(await scene.lifeboat("west", "failover", group, "--to", "east", "--wait")).toMatchObject({ code: 0 });
     await expectRunning("east", 5);
     await expectFollowing("west");
     await setAutomatic("east", true);

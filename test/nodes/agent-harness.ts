@@ -152,13 +152,14 @@ function sceneOf(bed: Bed, pair: Pair, stopping: AbortController): Scene {
 }
 
 /** Ends a site's API server as a crash does and starts it again with the same flags; the agent lives on. */
-export async function restartApiServer({ bed, client, signal }: Scene, site: SiteName): Promise<void> {
+export async function restartApiServer(scene: Scene, site: SiteName): Promise<void> {
+  const { bed, signal } = scene;
   const name = `${site}/kube-apiserver`;
   const found = (await findProcesses(bed.dir)).find((each) => each.name === name && !isWrapper(each));
   const argv = (await readFile(`/proc/${found?.pid}/cmdline`, "utf8")).split("\0").slice(0, -1);
   await bed.faults.kill(name);
   bed.site(site).spawn("kube-apiserver", argv, { network: "site" });
-  const answers = async () => (await client(site).request("GET", "/readyz", { signal })) === "ok" || undefined;
+  const answers = async () => (await scene.client(site).request("GET", "/readyz", { signal })) === "ok" || undefined;
   await waitFor(`API server of ${site}`, answers, { limitMs: patienceMs, signal });
 }
 
