@@ -118,22 +118,17 @@ export class CopyStore {
     return sameToUs(seen, copy.expected) ? "same" : "drifted";
   }
 
-  /** Notes the answer to a write. `true` when somebody else has changed the object since. */
-  wrote(object: KubeObject, hash: string): boolean {
+  /**
+   * The object was written, or found to be right, as `object` shows it, for what was rendered with this hash. `true`
+   * when somebody else has changed it since.
+   */
+  expect(object: KubeObject, hash: string): boolean {
     const key = keyOf(object);
     const expected = look(object, this.#manager);
     const known = this.#copies.get(key)?.seen;
     const newer = known !== undefined && known.uid === expected.uid && olderThan(expected, known);
     this.#set(key, { seen: newer ? known : expected, expected, hash });
     return newer && !sameToUs(known, expected);
-  }
-
-  /** The copy as it stands was compared with what it should be and found right. */
-  verified(key: ObjectKey, hash: string): void {
-    const copy = this.#copies.get(key);
-    if (copy === undefined) return;
-    copy.expected = copy.seen;
-    copy.hash = hash;
   }
 
   /** The object is gone; a sighting of an older life (`uid`) is ignored. */

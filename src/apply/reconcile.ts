@@ -110,8 +110,7 @@ export class Reconciler {
     if (drift && context.exact !== true) {
       const worst = claims.find((claim) => claim.lost.length + claim.extra.length > 0);
       if (worst === undefined && own.length > 0 && lacking(target, live).length === 0) {
-        copies.verified(target.key, target.hash);
-        return applied;
+        return copies.expect(live, target.hash) ? failed(changedMeanwhile) : applied;
       }
       const fields = worst === undefined ? [] : [...worst.lost, ...worst.extra];
       if (worst !== undefined && !contests.enter(target.key, worst.manager, fields, clock.monotonicMs())) {
@@ -127,10 +126,15 @@ export class Reconciler {
     const { writer } = this.#deps;
     const { signal } = context;
     try {
-      const answer = await writer.apply(resource, target.object, { uid, force: true, signal });
-      if (leftovers(answer, target.object, this.#deps.manager).length === 0) return this.#written(target, answer);
-      await writer.settle(resource, answer, [], signal);
-      return this.#written(target, await writer.apply(resource, target.object, { uid, force: true, signal }));
+      let answer = await writer.apply(resource, target.object, { uid, force: true, signal });
+      if (leftovers(answer, target.object, this.#deps.manager).length > 0) {
+        await writer.settle(resource, answer, [], signal);
+        answer = await writer.apply(resource, target.object, { uid, force: true, signal });
+      }
+      if (!this.#hasExtras(target, answer)) return this.#written(target, answer);
+      // Somebody wrote into it just before us; taken for granted it would stay for ever.
+      this.#deps.copies.observe(answer);
+      return failed(changedMeanwhile);
     } catch (error) {
       signal.throwIfAborted();
       const { namespace } = target.object.metadata;
@@ -140,6 +144,11 @@ export class Reconciler {
       if (failure.reason === "Immutable") return this.#recreate(resource, target, uid, failure, context);
       throw error;
     }
+  }
+
+  #hasExtras(target: Target, answer: KubeObject): boolean {
+    const { manager } = this.#deps;
+    return foreignClaims(answer, target.object, manager).some((claim) => claim.extra.length > 0);
   }
 
   async #put(resource: KubeResource, target: Target, context: ReconcileContext): Promise<Verdict> {
@@ -167,11 +176,10 @@ export class Reconciler {
   /** The server has answered with the object as it is now: what of it was not kept is noted. */
   #written(target: Target, answer: KubeObject): Verdict {
     const { copies, notes } = this.#deps;
-    const changedSince = copies.wrote(answer, target.hash);
+    const changedSince = copies.expect(answer, target.hash);
     noteDropped(notes, target, answer);
     notes.conflicts.delete(target.key);
-    if (!changedSince) return applied;
-    return failed({ reason: "Replaced", message: "somebody else changed it at the same moment" });
+    return changedSince ? failed(changedMeanwhile) : applied;
   }
 
   /** Deletes one object. `applied` when it is gone. Never rejects but by the signal. */
@@ -212,6 +220,8 @@ export class Reconciler {
 }
 
 const terminating: Failure = { reason: "Terminating", message: "it is being deleted and waits for its finalizers" };
+
+const changedMeanwhile: Failure = { reason: "Replaced", message: "somebody else changed it at the same moment" };
 
 /** Recreating one of these would lose data, or everything in it. */
 const neverRecreated: ReadonlySet<string> = new Set([

@@ -101,7 +101,7 @@ async function listGroup(
 }
 
 function written(deps: ReconcileDeps, target: Target, answer: KubeObject): Verdict {
-  deps.copies.wrote(answer, target.hash);
+  deps.copies.expect(answer, target.hash);
   noteDropped(deps.notes, target, answer);
   deps.notes.conflicts.delete(target.key);
   return applied;
