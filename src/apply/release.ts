@@ -139,12 +139,40 @@ async function giveBack(
   setIn(body, ["metadata", "labels", marks.group], null);
   const patch = { type: "merge", body } as const;
   try {
-    await site.options.client.patch(resource, placeOf(object), patch, { fieldManager: site.manager, signal });
+    const options = { fieldManager: site.manager, signal };
+    await disown(site, resource, await site.options.client.patch(resource, placeOf(object), patch, options), signal);
     return true;
   } catch (error) {
     // Somebody has deleted it meanwhile.
     if (hasCode(error, "NotFound")) return false;
     throw error;
+  }
+}
+
+/** Controllers write at the same moment; an owner too many is no reason to go on for ever. */
+const disownMaxCount = 5;
+
+/** What was held belongs to nobody from here on, so that whoever owned it applies it again without a conflict. */
+async function disown(
+  site: GroupSite,
+  resource: KubeResource,
+  patched: KubeObject,
+  signal: AbortSignal,
+): Promise<void> {
+  const { client } = site.options;
+  let live: KubeObject | undefined = patched;
+  for (let count = 0; count < disownMaxCount && live !== undefined; count++) {
+    const { resourceVersion, managedFields = [] } = live.metadata;
+    const others = managedFields.filter(({ manager }) => manager !== site.manager);
+    if (others.length === managedFields.length) return;
+    const body = { metadata: { resourceVersion, managedFields: others.length > 0 ? others : [{}] } };
+    try {
+      await client.patch(resource, placeOf(live), { type: "merge", body }, { fieldManager: site.manager, signal });
+      return;
+    } catch (error) {
+      if (!hasReason(error, "Conflict")) throw error;
+      live = await client.find(resource, placeOf(live), { signal });
+    }
   }
 }
 

@@ -86,6 +86,7 @@ test("taken down until no pod is left, and brought back with what had to be dele
   const running = await west.get<Workload>(web);
   expect(running?.spec.replicas).toBe(2);
   expect(running?.metadata.annotations?.[marks.held]).toBeUndefined();
+  expect(running?.metadata.managedFields?.map(({ manager }) => manager).join()).not.toContain("lifeboat");
   expect(await west.get(pod(namespace))).toBeDefined();
   expect(await west.get(webhook(namespace))).toBeDefined();
   expect(bench.journal.divergentKeys()).toEqual([]);
