@@ -11,6 +11,7 @@ import { LifeboatError } from "../errors.ts";
 import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome, Notice, StartGoal } from "../failover/runner/actions.ts";
+import { claimIncarnation } from "../failover/runner/records.ts";
 import { FailoverRunner } from "../failover/runner/runner.ts";
 import { Journal } from "../journal/journal.ts";
 import { canaryName } from "../objects/canary.ts";
@@ -129,7 +130,21 @@ export class GroupRuntime implements ActionHost {
     this.#showing = new Background({ name: "mirror", ...background }, (inner) => this.#mirror(inner));
     this.#bornOrphaned = this.orphaned;
     this.#readJournalSpec();
+    this.#readKept();
   }
+
+  /**
+   * The site that runs the group goes on with the object as it last was, from the first moment: its lease must not
+   * wait for an API server that is away while the agent starts.
+   */
+  #readKept(): void {
+    const stored = this.journal.getState(objectRecord);
+    if (readOrigin(this.journal) === "copy" || this.orphaned || typeof stored !== "string") return;
+    this.#kept = parseJson(stored) as KubeObject;
+    const group = this.#group === undefined ? this.#parse(this.#kept) : undefined;
+    if (group !== undefined) this.#take(group);
+  }
+  #kept: KubeObject | undefined;
 
   /** Copies whose group was deleted at its source; nothing is followed any more. */
   get orphaned(): boolean {
@@ -311,8 +326,10 @@ export class GroupRuntime implements ActionHost {
     });
   }
 
-  #openRunner(group: ProtectionGroup): Promise<FailoverRunner> {
-    const { config, incarnation, records, bootId, links, clock, random } = this.#parts;
+  async #openRunner(group: ProtectionGroup): Promise<FailoverRunner> {
+    const { config, records, bootId, links, clock, random } = this.#parts;
+    // One that failed has used its number up: what it had sent would make its successor's messages look old.
+    const incarnation = this.#runner === undefined ? this.#parts.incarnation : await claimIncarnation(records, clock);
     return FailoverRunner.open({
       config: {
         group: this.name,
@@ -334,12 +351,15 @@ export class GroupRuntime implements ActionHost {
 
   /** Created here: its object is no mirror and nothing was ever received from a peer. */
   #isSource(): boolean {
-    return this.#object !== undefined && !this.#isMirror(this.#object);
+    const object = this.#object ?? this.#kept;
+    return object !== undefined && !this.#isMirror(object);
   }
 
   /** Before the first grant the source serves what runs there already; nothing is gated. */
   async #adoptRunning(): Promise<void> {
-    if (this.#isSource() && readOrigin(this.journal) === "none") await this.serve();
+    if (!this.#isSource() || readOrigin(this.journal) !== "none") return;
+    await this.applier.activate();
+    await this.serve();
   }
 
   #epoch(): string {
@@ -549,7 +569,8 @@ export class GroupRuntime implements ActionHost {
 
   /** The object that is the first record of the stream: at a promoted site the journal's, until it is applied here. */
   #ownObject(): KubeObject {
-    if (this.#object !== undefined) return this.#object;
+    const object = this.#object ?? this.#kept;
+    if (object !== undefined) return object;
     const text = this.journal.specText();
     if (text === undefined) throw new LifeboatError("SpecInvalid", "the group's object is gone", { op: "agent.serve" });
     return parseJson(text) as KubeObject;

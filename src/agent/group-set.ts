@@ -164,7 +164,8 @@ export class GroupSet {
    */
   #removed(name: string): void {
     const entry = this.#entries.get(name);
-    if (entry === undefined) return;
+    // A second end would take away what has begun under the same name since.
+    if (entry === undefined || this.#ending.has(name)) return;
     this.#ending.add(name);
     void this.#end(name, entry)
       .catch((error: unknown) => {
@@ -205,7 +206,10 @@ export class GroupSet {
     entry.timer = setTimeout(() => {
       entry.timer = undefined;
       entry.desk.settle();
-      void entry.status.write({ signal: this.#signal });
+      entry.status.write({ signal: this.#signal }).catch((error: unknown) => {
+        // Its journal may just have been closed.
+        this.#parts.log.warn({ group: name, error: safeError(error) }, "the group's status could not be made");
+      });
     }, statusDelayMs);
   }
 }
