@@ -75,12 +75,17 @@ function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   return leaseEndMs(s) > now ? "hold" : "deny";
 }
 
-/** Guards are told of the group only when the first grant is near: before that, installing this changes nothing. */
+/**
+ * Guards are told of the group only when the first grant is near: before that, installing this changes nothing. A node
+ * that booted since then stays gated until witness and peer both say that nobody was granted anything meanwhile.
+ */
 function neverGranted(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
-  const { s } = d;
-  if (s.phase.type === "Blocked") return "wait";
-  const near = heardWithin(s, "witness", echoMaxMs(s.policy.timing.leaseMs), d.now);
-  return near || poll.mode === "fenced" ? "open" : "wait";
+  const { s, now } = d;
+  if (s.phase.type === "Blocked" || s.seen !== null) return "wait";
+  const windowMs = echoMaxMs(s.policy.timing.leaseMs);
+  const near = heardWithin(s, "witness", windowMs, now);
+  if (poll.mode !== "fenced") return near ? "open" : "wait";
+  return near && s.peer !== null && now - s.peer.heardAtMs <= windowMs ? "open" : "wait";
 }
 
 /** All guards with pods have been told of the group by this process, and have it on disk. */

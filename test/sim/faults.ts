@@ -141,7 +141,7 @@ function inbound(site: SiteKey): Pair[] {
 function cut(world: World, pairs: readonly Pair[], forMs: number): void {
   for (const [from, to] of pairs) {
     const direction = world.network.direction(from, to);
-    direction.cuts += 1;
+    world.network.cut(from, to);
     world.after(forMs, () => {
       direction.cuts = Math.max(0, direction.cuts - 1);
     });

@@ -28,9 +28,16 @@ const LOOK_MS = 1000;
 /** Exactly one site has run for this long: the history may end. */
 const STABLE_MS = 3000;
 
-export function runPlan(plan: Plan, reducers: Reducers, logging = false): Outcome {
+export interface HistoryOptions {
+  readonly logging?: boolean;
+  /** Breaks something outside the reducers. */
+  readonly world?: ((world: World) => void) | undefined;
+}
+
+export function runPlan(plan: Plan, reducers: Reducers, how: HistoryOptions = {}): Outcome {
   const world = new World(plan.options, reducers);
-  world.logging = logging;
+  world.logging = how.logging ?? false;
+  how.world?.(world);
   world.start();
   world.oracle.begin();
   const met = new Set<string>();

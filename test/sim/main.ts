@@ -58,7 +58,7 @@ async function showHistories(): Promise<boolean> {
 
 async function showSeed(seed: number): Promise<boolean> {
   const reducers = await loadReducers(sourceFolder);
-  const outcome = runPlan(generate(seed, chosen[0] ?? "uniform"), reducers, true);
+  const outcome = runPlan(generate(seed, chosen[0] ?? "uniform"), reducers, { logging: true });
   for (const line of outcome.log) print(line);
   return outcome.violation === null;
 }

@@ -27,7 +27,7 @@ export interface Mutant {
   /** Scenarios that are tried first, by the start of their name. */
   readonly scenarios: readonly string[];
   /** Where no scenario kills it: histories of this mode, that many seeds. */
-  readonly seeds?: { readonly mode: "uniform" | "extremal" | "frozen"; readonly count: number };
+  readonly seeds?: { readonly mode: "uniform" | "extremal" | "frozen"; readonly count: number; readonly from?: number };
   /** Shown to change nothing while the other one holds, and killed together with it. */
   readonly equivalentAlone?: boolean;
   /** Breaks the host instead of a reducer: what the runner owes to them. */
@@ -369,7 +369,7 @@ export const mutants: readonly Mutant[] = [
       for (const key of ["east", "west"] as const) world.sites[key].data.checksEpoch = false;
     },
     scenarios: ["hole-restored-receiver"],
-    seeds: { mode: "frozen", count: 1 },
+    seeds: { mode: "frozen", from: 400_357, count: 1 },
   },
   {
     name: "commit without CaughtUp",

@@ -6,6 +6,7 @@ export type End = (typeof ends)[number];
 
 interface Direction {
   cuts: number;
+  cutsSeen: number;
   extraMs: number;
   loss: number;
 }
@@ -17,7 +18,8 @@ export class Network {
   constructor(world: World) {
     this.world = world;
     for (const from of ends) {
-      for (const to of ends) if (from !== to) this.directions.set(`${from}>${to}`, { cuts: 0, extraMs: 0, loss: 0 });
+      for (const to of ends)
+        if (from !== to) this.directions.set(`${from}>${to}`, { cuts: 0, cutsSeen: 0, extraMs: 0, loss: 0 });
     }
   }
 
@@ -33,6 +35,17 @@ export class Network {
 
   bothWays(a: End, b: End): boolean {
     return this.isUp(a, b) && this.isUp(b, a);
+  }
+
+  /** How often the link of this site to the witness has been cut so far. */
+  cutsSeen(site: End): number {
+    return this.direction(site, "witness").cutsSeen + this.direction("witness", site).cutsSeen;
+  }
+
+  cut(from: End, to: End): void {
+    const direction = this.direction(from, to);
+    direction.cuts += 1;
+    direction.cutsSeen += 1;
   }
 
   /** Delivers after a delay, unless the direction is or becomes cut, or the message is lost. */

@@ -115,7 +115,11 @@ export class Oracle {
     for (const key of siteKeys) {
       const site = world.sites[key];
       const name = `${key}/g${g}`;
-      const recorded = site.records[g] !== undefined && site.records[g].disarm !== null;
+      // A disarm is in force while any grantor has it, whatever its own site makes of it.
+      const recorded =
+        (site.records[g]?.disarm ?? null) !== null ||
+        world.witness.store.records.get(`g${g}`)?.veto?.site === key ||
+        (world.peerOf(key).records[g]?.veto ?? null) !== null;
       if (recorded || site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
       const since = world.t - (this.covered.get(name) ?? 0);
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.

@@ -52,9 +52,9 @@ function byScenario(mutant: Mutant, reducers: Reducers): string | null {
 
 function bySeed(mutant: Mutant, reducers: Reducers): string | null {
   if (mutant.seeds === undefined) return null;
-  const { mode, count } = mutant.seeds;
-  for (let seed = 1; seed <= count; seed++) {
-    const { violation } = runPlan(generate(seed, mode), reducers);
+  const { mode, count, from = 1 } = mutant.seeds;
+  for (let seed = from; seed < from + count; seed++) {
+    const { violation } = runPlan(generate(seed, mode), reducers, { world: mutant.world });
     if (violation !== null) return `${mode} seed ${seed}: ${violation.invariant}: ${violation.what}`;
   }
   return null;

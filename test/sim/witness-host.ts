@@ -34,6 +34,7 @@ export class WitnessHost {
   /** Seconds by which the wall clock is set back. */
   unixSkewS = 0;
   private nonces = 0;
+  private readonly connections = new Map<SiteKey, { host: Instance; cuts: number }>();
 
   constructor(world: World) {
     this.world = world;
@@ -105,8 +106,13 @@ export class WitnessHost {
   /** A message from a site, to whichever process the connection ends at. */
   receive(from: SiteKey, message: ToWitness, reply: (message: FromWitness) => void): void {
     const up = this.instances.filter((host) => host.process.alive);
-    const host = up.length > 1 ? up[this.world.random.integer(up.length)] : up[0];
+    const last = this.connections.get(from);
+    const cut = this.world.network.cutsSeen(from);
+    // A connection stays with its process until the link or the process is gone; a new one ends at either.
+    const stays = last !== undefined && last.cuts === cut && up.includes(last.host);
+    const host = stays ? last.host : up[this.world.random.integer(Math.max(1, up.length))];
     if (host === undefined) return;
+    this.connections.set(from, { host, cuts: cut });
     host.process.deliver(() => this.step(host, from, message, reply));
   }
 
