@@ -1,6 +1,7 @@
-import { readdir } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { bedsHome } from "../bed/home.ts";
 import { runDemo } from "./demo-run.ts";
 
 const limitMs = 420_000;
@@ -24,9 +25,12 @@ test.runIf(isRoot)("on real nodes the pods themselves say when both sites ran", 
 });
 
 test("Ctrl-C in the middle leaves nothing behind", { timeout: limitMs }, async () => {
-  const before = await readdir(bedsHome()).catch((): string[] => []);
-  const { code } = await runDemo(["--nodes", "simulated"], { interruptAt: "Protecting it" });
-  expect(code).toBe(130);
-  const left = (await readdir(bedsHome())).filter((name) => !before.includes(name));
-  expect(left).toHaveLength(0);
+  const bedHome = await mkdtemp(join(tmpdir(), "demo-"));
+  try {
+    const { code, output } = await runDemo(["--nodes", "simulated"], { interruptAt: "Protecting it", bedHome });
+    expect(code, output).toBe(130);
+    expect(await readdir(bedHome)).toEqual([]);
+  } finally {
+    await rm(bedHome, { recursive: true, force: true });
+  }
 });

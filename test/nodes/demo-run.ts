@@ -15,13 +15,20 @@ export interface DemoRun {
 /** Runs `npm run demo -- ARGS --json` to its end. */
 export async function runDemo(
   args: readonly string[],
-  options: { readonly interruptAt?: string } = {},
+  options: { readonly interruptAt?: string; readonly bedHome?: string } = {},
 ): Promise<DemoRun> {
-  const child = spawn(process.execPath, [main, ...args, "--json"], { stdio: ["ignore", "pipe", "pipe"] });
+  const env = options.bedHome === undefined ? {} : { LIFEBOAT_BED_HOME: options.bedHome };
+  const child = spawn(process.execPath, [main, ...args, "--json"], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
+  let interrupted = false;
   let output = "";
   const take = (chunk: Buffer): void => {
     output += chunk.toString();
-    if (options.interruptAt !== undefined && output.includes(options.interruptAt)) child.kill("SIGINT");
+    if (interrupted || options.interruptAt === undefined || !output.includes(options.interruptAt)) return;
+    // Once: a second Ctrl-C asks for an end without cleaning up.
+    interrupted = child.kill("SIGINT");
   };
   child.stdout.on("data", take);
   child.stderr.on("data", take);
