@@ -50,8 +50,10 @@ async function watch(stage: Stage, step: Step): Promise<void> {
     }
     if (status.active === "west") seenGrantMs ??= Date.now();
     if (status.role === "active") timeline.note("west says that it is active");
-    if (ready === needed.length) timeline.note("all ready");
-    if (ready === needed.length && status.role === "active") break;
+    // With nothing that was ready before, there is nothing to wait for but the move itself.
+    const isReady = ready === needed.length && (needed.length > 0 || status.role === "active");
+    if (isReady) timeline.note("all ready");
+    if (isReady && status.role === "active") break;
     await delay(pollMs, undefined, { signal });
   }
   for (const { event, wallMs } of await agentTimeline(pair, "west", groupName, signal)) timeline.note(event, wallMs);
