@@ -24,7 +24,10 @@ export interface Workload {
   readonly key: ObjectKey;
   /** Pods that there should be. */
   readonly wanted: number;
+  /** Ready pods, none while the controller has not yet seen the object as it is. */
   readonly ready: number;
+  /** Ready pods by the last word of the controller. */
+  readonly lastReady: number;
   /** Pods that exist, ready or not. */
   readonly running: number;
   readonly object: KubeObject;
@@ -61,17 +64,19 @@ function read(object: KubeObject): Workload {
   const key = keyOf(object);
   if (object.kind === "Pod") {
     const ready = isTrue(status, "Ready") ? 1 : 0;
-    return { key, wanted: 1, ready, running: 1, object };
+    return { key, wanted: 1, ready, lastReady: ready, running: 1, object };
   }
   // What a controller has not yet seen says nothing about the spec as it is.
   const seen = (status.observedGeneration ?? 0) >= (object.metadata.generation ?? 0);
   if (object.kind === "DaemonSet") {
     const running = status.currentNumberScheduled ?? 0;
     const wanted = seen ? (status.desiredNumberScheduled ?? 0) : 1;
-    return { key, wanted, ready: seen ? (status.numberReady ?? 0) : 0, running, object };
+    const lastReady = status.numberReady ?? 0;
+    return { key, wanted, ready: seen ? lastReady : 0, lastReady, running, object };
   }
   const running = status.replicas ?? 0;
-  return { key, wanted: spec.replicas ?? 1, ready: seen ? (status.readyReplicas ?? 0) : 0, running, object };
+  const lastReady = status.readyReplicas ?? 0;
+  return { key, wanted: spec.replicas ?? 1, ready: seen ? lastReady : 0, lastReady, running, object };
 }
 
 function isTrue(status: Counts, type: string): boolean {
