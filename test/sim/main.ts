@@ -113,9 +113,10 @@ async function showMutants(): Promise<boolean> {
   for (const mutant of wanted) {
     const verdict = await runMutant(mutant, true);
     verdicts.push(verdict);
-    const fate = verdict.killed ? "killed" : verdict.equivalentAlone ? "equivalent alone" : "ALIVE";
-    if (!values.json) print(`${fate.padEnd(8)} ${verdict.name} [${verdict.rule}] by ${verdict.by}`);
+    const fate = verdict.killed ? "killed" : verdict.equivalent === "" ? "ALIVE" : "same";
+    const why = verdict.killed ? `by ${verdict.by}` : verdict.equivalent;
+    if (!values.json) print(`${fate.padEnd(7)} ${verdict.name} [${verdict.rule}]: ${why}`);
   }
   if (values.json) print(JSON.stringify(verdicts));
-  return verdicts.every(({ killed, equivalentAlone }) => killed !== equivalentAlone);
+  return verdicts.every(({ killed, equivalent }) => killed === (equivalent === ""));
 }

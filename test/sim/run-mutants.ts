@@ -24,15 +24,16 @@ export interface Verdict {
   readonly killed: boolean;
   /** Scenario or seed, and what broke. */
   readonly by: string;
-  readonly equivalentAlone: boolean;
+  /** Why it breaks nothing, where that is known. */
+  readonly equivalent: string;
 }
 
 export async function runMutant(mutant: Mutant, withSeeds: boolean): Promise<Verdict> {
   const { reducers, remove } = await loadMutant(mutant);
   try {
     const by = byScenario(mutant, reducers) ?? (withSeeds ? bySeed(mutant, reducers) : null);
-    const { name, rule, equivalentAlone = false } = mutant;
-    return { name, rule, killed: by !== null, by: by ?? "nothing", equivalentAlone };
+    const { name, rule, equivalent = "" } = mutant;
+    return { name, rule, killed: by !== null, by: by ?? "nothing", equivalent };
   } finally {
     remove();
   }
