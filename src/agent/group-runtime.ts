@@ -329,7 +329,7 @@ export class GroupRuntime implements ActionHost {
   async #openRunner(group: ProtectionGroup): Promise<FailoverRunner> {
     const { config, records, bootId, links, clock, random } = this.#parts;
     // One that failed has used its number up: what it had sent would make its successor's messages look old.
-    const incarnation = this.#runner === undefined ? this.#parts.incarnation : await claimIncarnation(records, clock);
+    const incarnation = await claimIncarnation(records, clock);
     return FailoverRunner.open({
       config: {
         group: this.name,

@@ -1,17 +1,22 @@
 import { resources } from "../kube/resource.ts";
 import { hasCode } from "../errors.ts";
+import { parseStoredStatus } from "../config/stored.ts";
+import type { KubeObject } from "../objects/object.ts";
 import { safeError } from "../telemetry/log.ts";
 import type { GroupStatus } from "../config/group.ts";
 import { buildStatus, type LastRequest } from "./status.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 import type { AgentParts } from "./parts.ts";
 
+/** Conditions that are good when true; all others are good when false. */
+const goodWhenTrue: ReadonlySet<string> = new Set(["Accepted", "Synced", "Ready", "Armed"]);
+
 /** Keeps `status` of the group's object at this site up to date. */
 export class StatusWriter {
   readonly #parts: AgentParts;
   readonly #runtime: GroupRuntime;
   #written = "";
-  #previous: Partial<GroupStatus> = {};
+  #previous: Partial<GroupStatus> | undefined;
   #request: LastRequest | undefined;
   #writing = false;
   #again = false;
@@ -47,26 +52,48 @@ export class StatusWriter {
     }
   }
 
+  /** An event for each condition that has come to hold, or no longer does. */
+  #tell(about: KubeObject, previous: Partial<GroupStatus>, status: GroupStatus): void {
+    for (const { type, status: now, reason, message } of status.conditions ?? []) {
+      const before = previous.conditions?.find((condition) => condition.type === type);
+      if (before === undefined || before.status === now) continue;
+      const isGood = (now === "True") === goodWhenTrue.has(type);
+      const text = message === "" ? `${type} is ${now}` : message;
+      this.#parts.events.note({
+        about,
+        type: isGood ? "Normal" : "Warning",
+        reason: `${type}${reason}`,
+        message: text,
+      });
+    }
+  }
+
   async #once(signal: AbortSignal): Promise<void> {
     const { client, clock, log } = this.#parts;
     const view = this.#runtime.view();
     if (view.object === undefined) return;
+    const stored = parseStoredStatus(view.object["status"]);
+    const previous = this.#previous ?? stored;
     const status = buildStatus(view, {
       site: this.#parts.config.site,
       nowMs: clock.wallMs(),
-      previous: this.#previous.conditions ?? [],
-      request: this.#request ?? view.group?.status.lastRequest,
+      previous: previous.conditions ?? [],
+      request: this.#request ?? stored.lastRequest,
+      lastFailover: stored.lastFailover,
     });
     this.#parts.metrics.update(this.#runtime.name, view, status);
     const text = JSON.stringify(status);
     if (text === this.#written) return;
-    const { apiVersion, kind, metadata } = view.object;
-    const object = { apiVersion, kind, metadata: { name: metadata.name }, status };
+    // Replaced as a whole: where server-side apply takes the last field of a part away, it leaves a null behind that
+    // the schema refuses.
+    const patch = { type: "json", body: [{ op: "add", path: "/status", value: status }] } as const;
+    const { name } = view.object.metadata;
     try {
-      const options = { fieldManager: "lifeboat-status", force: true, subresource: "status", signal };
-      await client.apply(resources.protectionGroups, object, options);
+      const options = { fieldManager: "lifeboat-status", subresource: "status", signal };
+      await client.patch(resources.protectionGroups, { name }, patch, options);
       this.#written = text;
       this.#previous = status;
+      this.#tell(view.object, previous, status);
     } catch (error) {
       if (signal.aborted || hasCode(error, "NotFound")) return;
       log.warn({ group: this.#runtime.name, error: safeError(error) }, "cannot write the group's status");

@@ -13,6 +13,8 @@ export interface StatusContext {
   /** Conditions as last written: their times stay where nothing changed. */
   readonly previous: readonly Condition[];
   readonly request: LastRequest | undefined;
+  /** The latest move as last written, for when this process has seen none. */
+  readonly lastFailover: GroupStatus["lastFailover"];
 }
 
 /** Entries of lists in a status; the counts beside them are whole. */
@@ -45,7 +47,8 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
     reason: reasonOf(view, context.site),
     lag: lagOf(view, role),
     counts: {
-      objects: role === "active" ? capture?.objectCount : applier.objects,
+      // Never none at all: an apply that leaves nothing of a map that had something is refused by API servers.
+      objects: (role === "active" ? capture?.objectCount : undefined) ?? applier.objects,
       ...(role === "active"
         ? {}
         : {
@@ -112,9 +115,8 @@ function endOf(end: { connected: boolean; linkHeardAgoMs: number | null }, nowMs
   return withoutUndefined({ site, reachable: end.connected && (heardMs ?? Infinity) < heardMaxMs, lastSeen });
 }
 
-function lastMove(view: GroupView, { site }: StatusContext): GroupStatus["lastFailover"] {
+function lastMove(view: GroupView, { site, lastFailover: stored }: StatusContext): GroupStatus["lastFailover"] {
   const { lastStart, failover } = view;
-  const stored = view.group?.status.lastFailover;
   if (lastStart === undefined || failover === undefined || !movedHere.has(lastStart.goal.kind)) return stored;
   const { goal, atMs, tookMs, failed } = lastStart;
   const at = (name: string) => failover.timeline.findLast((entry) => entry.event === name)?.monotonicMs;
