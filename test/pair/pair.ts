@@ -279,7 +279,10 @@ export class Pair {
       );
     } catch (error) {
       if (!(error instanceof LifeboatError && error.code === "Timeout")) throw error;
-      throw new LifeboatError("Timeout", `${error.message}; its status: ${JSON.stringify(seen)}`, { cause: error });
+      const not = (seen.conditions ?? []).filter(({ status, message }) => status !== "True" && message !== "");
+      const why = not.map(({ type, message }) => `${type}: ${message}`).join("; ");
+      const where = `${seen.role ?? "no role"}, ${seen.state ?? "no state"}`;
+      throw new LifeboatError("Timeout", `${error.message}; it is ${where}; ${why}`, { cause: error });
     }
   }
 

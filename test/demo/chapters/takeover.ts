@@ -76,7 +76,7 @@ export async function countLoss(stage: Stage, step: Step): Promise<string> {
   const journal = await openJournalCopy(pair.dataDir("west"), groupName, join(stage.bed.dir, "journal-at-grant"));
   try {
     const found = await compareSite(journal, { client: west, site: "west", role: "active", signal });
-    const same = found.different.length === 0;
+    const same = found.different.length === 0 && found.compared > 0;
     const detail = same ? count(found.compared, "object") : listed(found.different);
     stage.check("west equals what its journal held at the grant, rendered as active", same, detail);
     for (const { object, reason } of found.different) step.fact(pc.red(`${object} ${reason}`));
