@@ -101,6 +101,8 @@ export function controllerManagerArgv(site: ControlPlane): string[] {
     "--kube-api-burst=1000",
     "--leader-elect=false",
     "--controllers=*",
+    // The default (15 s) is most of the time of a test that waits for an autoscaler.
+    "--horizontal-pod-autoscaler-sync-period=1s",
     "--secure-port=0",
     "--profiling=false",
     ...emulated(site),

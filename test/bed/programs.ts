@@ -16,7 +16,10 @@ import { signalPid } from "./processes.ts";
 const modulesFolder = fileURLToPath(new URL("programs/", import.meta.url));
 
 /** Where the last element of a tool's import path is not what the program is called. */
-const namesOfTools: Readonly<Record<string, string>> = { "go.etcd.io/etcd/server/v3": "etcd" };
+const namesOfTools: Readonly<Record<string, string>> = {
+  "go.etcd.io/etcd/server/v3": "etcd",
+  "github.com/kedacore/keda/v2/cmd/operator": "keda-operator",
+};
 
 /** What `KUBEBUILDER_ASSETS` brings, by the convention of envtest. */
 const kubebuilderPrograms: ReadonlySet<string> = new Set(["etcd", "kube-apiserver", "kubectl"]);
