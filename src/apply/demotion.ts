@@ -2,7 +2,8 @@ import type { GroupSpec } from "../config/group.ts";
 import { type KubeResource, placeOf } from "../kube/resource.ts";
 import { parseJson } from "../objects/json.ts";
 import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
-import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
+import { groupOf, type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
+import { leavesRunning } from "../render/kinds/leaving.ts";
 import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
@@ -61,6 +62,13 @@ interface Held {
   readonly spec: GroupSpec | undefined;
 }
 
+/** What has been done so far. */
+interface Done {
+  readonly stopped: ObjectKey[];
+  /** UIDs of what owners that were held had begun. */
+  readonly runs: string[];
+}
+
 export async function demote(site: GroupSite, options: DemoteOptions): Promise<DemoteReport> {
   const { clock } = site.options;
   const begun = clock.monotonicMs();
@@ -69,14 +77,14 @@ export async function demote(site: GroupSite, options: DemoteOptions): Promise<D
   const records = [...options.local];
   const gates = records.filter((record) => isGate(record.key));
   const rest = records.filter((record) => !isGate(record.key));
-  const stopped: ObjectKey[] = [];
+  const done: Done = { stopped: [], runs: [] };
   const failed: { key: ObjectKey; failure: Failure }[] = [];
   const stop = async (list: readonly LocalObject[], work: typeof removeGate): Promise<void> => {
     const byKey = new Map(list.map((record) => [record.key, record]));
     const failures = await runWave(site, [...byKey.keys()], {
       timeoutMs: options.timeoutMs ?? timeoutMsDefault,
       signal: options.signal,
-      work: (key, signal) => work(site, { key, record: byKey.get(key) ?? nobody, spec: options.spec }, stopped, signal),
+      work: (key, signal) => work(site, { key, record: byKey.get(key) ?? nobody, spec: options.spec }, done, signal),
     });
     for (const [key, failure] of failures) failed.push({ key, failure });
   };
@@ -89,11 +97,11 @@ export async function demote(site: GroupSite, options: DemoteOptions): Promise<D
   // Only what render holds back needs a request; what runs is asked for first, by doing it in one wave.
   await stop(rest, hold);
   const stoppedMs = atMs();
-  say({ step: "stopped", objects: stopped.length, atMs: stoppedMs });
-  if (options.untilGone === true) await waitForPods(site, new Set(stopped), options.signal);
-  const uids = await keepDivergence(site, records, options.signal);
+  say({ step: "stopped", objects: done.stopped.length, atMs: stoppedMs });
+  if (options.untilGone === true) await waitForPods(site, new Set(done.stopped), options.signal);
+  const uids = [...(await keepDivergence(site, records, options.signal)), ...done.runs];
   say({ step: "listed", objects: uids.length, atMs: atMs() });
-  return { stopped, failed, uids, stoppedMs };
+  return { stopped: done.stopped, failed, uids, stoppedMs };
 }
 
 function isPod(key: ObjectKey): boolean {
@@ -109,12 +117,7 @@ function isGate(key: ObjectKey): boolean {
   return kind.endsWith("WebhookConfiguration") || (group === "apiregistration.k8s.io" && kind === "APIService");
 }
 
-async function removeGate(
-  site: GroupSite,
-  held: Held,
-  stopped: ObjectKey[],
-  signal: AbortSignal,
-): Promise<Failure | undefined> {
+async function removeGate(site: GroupSite, held: Held, done: Done, signal: AbortSignal): Promise<Failure | undefined> {
   const { client } = site.options;
   const { group, kind, name } = parseKey(held.key);
   const resource = site.options.discovery.find(group, kind)?.versions[0];
@@ -124,7 +127,7 @@ async function removeGate(
     if (live === undefined) return undefined;
     const uid = live.metadata.uid ?? "";
     await site.writer.remove(resource, { namespace: "", name }, { uid, propagation: "Background", signal });
-    stopped.push(held.key);
+    done.stopped.push(held.key);
     return undefined;
   } catch (error) {
     signal.throwIfAborted();
@@ -133,12 +136,7 @@ async function removeGate(
 }
 
 /** Renders the site's own object as its standby would have it, and writes what that holds back. */
-async function hold(
-  site: GroupSite,
-  held: Held,
-  stopped: ObjectKey[],
-  signal: AbortSignal,
-): Promise<Failure | undefined> {
+async function hold(site: GroupSite, held: Held, done: Done, signal: AbortSignal): Promise<Failure | undefined> {
   const object = parseJson(held.record.object) as KubeObject;
   if (!mayRun(object)) return undefined;
   const resource = site.options.discovery.resource(object.apiVersion, object.kind);
@@ -148,13 +146,17 @@ async function hold(
   const { group, kind, namespace } = parseKey(held.key);
   try {
     if (rendered.withheld?.reason === "StandbyRole") {
-      if (await removePod(site, resource, object, signal)) stopped.push(held.key);
+      if (await removePod(site, resource, object, signal)) done.stopped.push(held.key);
       return undefined;
     }
     const [standby] = rendered.objects;
-    if (standby === undefined || !(await patchHeld(site, resource, object, standby, signal))) return undefined;
-    if (group === "batch" && kind === "CronJob") await suspendRuns(site, namespace, object.metadata.name, signal);
-    stopped.push(held.key);
+    if (standby === undefined) return undefined;
+    const isHeld = await patchHeld(site, resource, object, standby, signal);
+    // Also where people have paused the object itself.
+    const { profiles = [] } = held.spec ?? site.view.spec;
+    const runs = leavesRunning(object, profiles) ? await suspendRuns(site, held.key, signal) : [];
+    if (isHeld || runs.length > 0) done.stopped.push(held.key);
+    done.runs.push(...runs);
     return undefined;
   } catch (error) {
     signal.throwIfAborted();
@@ -202,10 +204,15 @@ async function patchHeld(
   return true;
 }
 
-/** A suspended CronJob lets go on what it has begun: its Jobs belong to nobody else and are held by themselves. */
-async function suspendRuns(site: GroupSite, namespace: string, cronJob: string, signal: AbortSignal): Promise<void> {
+/**
+ * A suspended CronJob lets go on what it has begun: its Jobs belong to nobody else and are held by themselves. Returns
+ * the UIDs of all that are held: a site that becomes a standby removes them, or their owner would wait for them for
+ * ever when it runs again.
+ */
+async function suspendRuns(site: GroupSite, owner: ObjectKey, signal: AbortSignal): Promise<string[]> {
   const resource = site.options.discovery.find("batch", "Job")?.versions[0];
-  if (resource === undefined) return;
+  if (resource === undefined) return [];
+  const held: string[] = [];
   const body = {
     metadata: {
       labels: { [marks.group]: site.journal.group },
@@ -213,19 +220,30 @@ async function suspendRuns(site: GroupSite, namespace: string, cronJob: string, 
     },
     spec: { suspend: true },
   };
+  const { namespace } = parseKey(owner);
   for await (const page of site.options.client.list(resource, { namespace, signal })) {
-    for (const job of page.items.filter((item) => isRunOf(item, cronJob))) {
+    for (const job of page.items.filter((item) => isRunOf(item, owner))) {
+      if (isSuspended(job) && job.metadata.annotations?.[marks.held] === undefined) continue;
+      held.push(job.metadata.uid ?? "");
+      if (isSuspended(job)) continue;
       const patch = { type: "merge", body } as const;
       await site.options.client.patch(resource, placeOf(job), patch, { fieldManager: site.manager, signal });
     }
   }
+  return held;
 }
 
-function isRunOf(job: KubeObject, cronJob: string): boolean {
+function isSuspended(job: KubeObject): boolean {
+  return (job["spec"] as { suspend?: boolean } | undefined)?.suspend === true;
+}
+
+/** Whether a Job was made by that owner and has not ended. */
+function isRunOf(job: KubeObject, ownerKey: ObjectKey): boolean {
   const owner = job.metadata.ownerReferences?.find((reference) => reference.controller === true);
-  const { suspend } = (job["spec"] ?? {}) as { suspend?: boolean };
   const { completionTime } = (job["status"] ?? {}) as { completionTime?: string };
-  return owner?.kind === "CronJob" && owner.name === cronJob && suspend !== true && completionTime === undefined;
+  if (owner === undefined || completionTime !== undefined) return false;
+  const { group, kind, name } = parseKey(ownerKey);
+  return owner.name === name && owner.kind === kind && groupOf(owner.apiVersion) === group;
 }
 
 /** Keeps every object verbatim until it is known how it differs from what took over; returns the UIDs of all. */

@@ -87,6 +87,8 @@ export class Follower implements SiteListener {
       await this.deletes.resume(pending, view.spec);
       this.#opened = true;
       this.#lookAtAll();
+      // Everything may have come while this site was still being looked at.
+      if (journal.current) this.#becameCurrent();
       const idle = (): boolean => this.settled && this.#site.journal.current;
       await runTogether(
         [

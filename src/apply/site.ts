@@ -140,6 +140,8 @@ export class GroupSite {
     // Only now: what a watch lists can be compared only when it is known which key it belongs to.
     this.watches.start({ signal });
     for (const target of targets) this.watch(target);
+    // What a demotion has held of runs is nobody's copy, and may be all that the group has of its kind.
+    if (role === "standby" && this.own.size > 0) this.watches.ensure("batch", "Job");
     await this.#watchesReady(signal);
     this.#verifying = false;
   }

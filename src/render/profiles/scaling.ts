@@ -8,7 +8,11 @@ export const scaling: Profiles = {
   "keda.sh/ScaledObject": {
     set: [{ path: "/metadata/annotations/autoscaling.keda.sh~1paused-replicas", value: "0" }],
   },
-  "keda.sh/ScaledJob": { set: [{ path: "/metadata/annotations/autoscaling.keda.sh~1paused", value: "true" }] },
+  // Paused, it starts no more Jobs.
+  "keda.sh/ScaledJob": {
+    set: [{ path: "/metadata/annotations/autoscaling.keda.sh~1paused", value: "true" }],
+    stops: false,
+  },
   "argoproj.io/Rollout": noReplicas,
   // Knative: no instance before the first request, and none kept.
   "serving.knative.dev/Service": {
