@@ -126,7 +126,10 @@ export class GroupRuntime implements ActionHost {
     this.#freshness = new StandbyFreshness(this.journal, clock);
     this.journal.onCommit(() => this.#committed());
     const background = { clock, random, log: this.#log, signal };
-    this.#applying = new Background({ name: "apply", ...background }, (inner) => this.applier.run(inner));
+    this.#applying = new Background({ name: "apply", ...background }, async (inner) => {
+      await this.#forgetSpec();
+      await this.applier.run(inner);
+    });
     this.#showing = new Background({ name: "mirror", ...background }, (inner) => this.#mirror(inner));
     this.#bornOrphaned = this.orphaned;
     this.#readJournalSpec();
@@ -149,7 +152,8 @@ export class GroupRuntime implements ActionHost {
   /** Copies whose group was deleted at its source; nothing is followed any more. */
   get orphaned(): boolean {
     const origin = readOrigin(this.journal);
-    return (origin === "copy" || origin === "none") && this.journal.synced && this.journal.specText() === undefined;
+    const isGone = (this.journal.head(this.#specKey)?.hash ?? "") === "";
+    return (origin === "copy" || origin === "none") && this.journal.synced && isGone;
   }
 
   get group(): ProtectionGroup | undefined {
@@ -175,7 +179,7 @@ export class GroupRuntime implements ActionHost {
       capture: this.#capture?.report(),
       applier: this.applier.status(),
       origin: readOrigin(this.journal),
-      orphaned: this.orphaned,
+      orphaned: this.#bornOrphaned && this.orphaned,
       serving: this.#offer !== undefined,
       pulling: this.#pulling !== undefined,
       standbyAgeMs: this.#freshness.ageMs(),
@@ -376,6 +380,7 @@ export class GroupRuntime implements ActionHost {
     }
     const { capture, group } = this.#ensureCapture();
     const stop = new AbortController();
+    this.#durableSeq = 0;
     const offer = served.offer({
       name: this.name,
       peer: peerOf(group.spec, config.site),
@@ -524,6 +529,12 @@ export class GroupRuntime implements ActionHost {
     this.#options.onChange();
   }
 
+  /** With the group's spec gone from the journal nothing is applied any more. */
+  async #forgetSpec(): Promise<void> {
+    const head = this.journal.head(this.#specKey);
+    if (this.orphaned && head !== undefined) await this.journal.settle([{ key: this.#specKey, seq: head.seq }]);
+  }
+
   /** The group's end has arrived: what comes after it in the stream is not applied. */
   #orphan(): void {
     if (this.#isEnding) return;
@@ -542,7 +553,7 @@ export class GroupRuntime implements ActionHost {
     const origin = readOrigin(this.journal);
     if (origin === "own" || origin === "held") return;
     const hash = this.journal.head(this.#specKey)?.hash;
-    if (hash === undefined || hash === this.#journalSpecHash) return;
+    if (hash === undefined || hash === "" || hash === this.#journalSpecHash) return;
     const text = this.journal.specText();
     if (text === undefined) return;
     this.#journalSpecHash = hash;
