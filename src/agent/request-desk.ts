@@ -25,7 +25,8 @@ export class RequestDesk {
   readonly #options: DeskOptions;
   /** Annotation texts that are being worked on, until they are gone from the object. */
   readonly #taken = new Set<string>();
-  #failover: string | undefined;
+  /** The order that is being carried out. */
+  #failover: { readonly text: string; readonly nonce: string } | undefined;
 
   constructor(options: DeskOptions) {
     this.#options = options;
@@ -71,8 +72,8 @@ export class RequestDesk {
   }
 
   /**
-   * The protocol obeys a request once, by its text: applied again later it is refused, whoever is active then. The
-   * short form without an epoch therefore works once; the command always writes the long one.
+   * The protocol obeys an order once, by its nonce. The long form is held to one move by its epoch, and may be given
+   * again after a refusal. The short form has nothing but its text: it works once, whoever is active later.
    */
   async #failOver(text: string): Promise<void> {
     const { to, epoch } = parseFailover(text);
@@ -80,16 +81,17 @@ export class RequestDesk {
     if (failover?.epoch === undefined) {
       throw new LifeboatError("FailoverRefused", "the group was never granted to a site; there is nothing to move");
     }
-    this.#failover = text;
+    const nonce = `annotation ${text}${epoch === undefined ? "" : ` ${this.#options.parts.clock.wallMs()}`}`;
+    this.#failover = { text, nonce };
     this.#answer({ id: text, verb: "failover", outcome: "Running", message: `moving to ${to}` });
-    this.#options.runtime.command({ verb: "failover", to, epoch: epoch ?? failover.epoch, nonce: nonceOf(text) });
+    this.#options.runtime.command({ verb: "failover", to, epoch: epoch ?? failover.epoch, nonce });
   }
 
   /** To be called when the protocol may have answered. */
   settle(): void {
-    const text = this.#failover;
-    if (text === undefined) return;
-    const outcome = this.#options.runtime.view().outcomes.findLast(({ nonce }) => nonce === nonceOf(text));
+    if (this.#failover === undefined) return;
+    const { text, nonce } = this.#failover;
+    const outcome = this.#options.runtime.view().outcomes.findLast((each) => each.nonce === nonce);
     if (outcome === undefined) return;
     this.#failover = undefined;
     const message = outcome.ok ? outcome.message : `${outcome.message} [${outcome.code}]`;
@@ -155,8 +157,4 @@ export class RequestDesk {
     status.lastRequest = { ...request, at: new Date(parts.clock.wallMs()).toISOString() };
     parts.log.info({ group: runtime.name, ...request }, "a person's request");
   }
-}
-
-function nonceOf(text: string): string {
-  return `annotation ${text}`;
 }

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { GroupSpecInput } from "../../src/config/group.ts";
 import { marks, type KubeObject } from "../../src/objects/object.ts";
 import { journalPath } from "../../src/agent/group-runtime.ts";
+import { waitFor } from "../pair/wait.ts";
 import {
   configMap,
   dataOf,
@@ -77,6 +78,16 @@ async function expectRunning(site: SiteName, replicas: number): Promise<void> {
   await scene.until("ready pods", site, web, (found) => {
     return (found?.["status"] as { readyReplicas?: number } | undefined)?.readyReplicas === replicas;
   });
+}
+
+/** By the command. Right after a restart it is refused, for a reason that passes; a person asks again. */
+async function move(to: SiteName): Promise<void> {
+  const ask = async () => {
+    const answer = await scene.lifeboat(to, "failover", group, "--to", to, "--wait");
+    expect(answer.code === 0 || answer.out.includes("[NotPrepared]"), JSON.stringify(answer)).toBe(true);
+    return answer.code === 0 || undefined;
+  };
+  await waitFor(`move to ${to}`, ask, { limitMs: moveLimitMs, signal: scene.signal });
 }
 
 async function epochAt(site: SiteName): Promise<string> {
@@ -213,7 +224,7 @@ describe("moves with changes and restarts in between", () => {
       await expectRunning(at, 2 + step);
       expect(dataOf(await scene.find(at, seen))["step"]).toBe(`${step}`);
       await expectFollowing(to);
-      expect(await scene.lifeboat(to, "failover", group, "--to", to, "--wait")).toMatchObject({ code: 0 });
+      await move(to);
       await expectRunning(to, 2 + step);
       await scene.pair.restartAgent(to, { signal: "SIGKILL" });
       await scene.apply(to, configMap("shop", "journey", { step: `${step} at ${to}` }));
@@ -224,7 +235,7 @@ describe("moves with changes and restarts in between", () => {
       expect(await scene.find(to, configMap("shop", `step-${step - 1}`))).toBeUndefined();
       at = to;
     }
-    expect(await scene.lifeboat("east", "failover", group, "--to", "east", "--wait")).toMatchObject({ code: 0 });
+    await move("east");
     await expectRunning("east", 5);
     await expectFollowing("west");
   });
@@ -270,7 +281,7 @@ describe("with the active site dead", () => {
   it.runIf(isRoot)(
     "the witness moves it where that is wanted; the other site returns as standby, and what it did alone is kept and listed",
     async () => {
-      expect(await scene.lifeboat("west", "failover", group, "--to", "east", "--wait")).toMatchObject({ code: 0 });
+      await move("east");
       await expectRunning("east", 5);
       await expectFollowing("west");
       await setAutomatic("east", true);
