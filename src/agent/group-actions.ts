@@ -62,7 +62,7 @@ export interface ActionHost {
 }
 
 /** How long one wave of a promotion may take to become ready before it is reported and the next one begins. */
-const waveTimeoutMs = 120_000;
+const waveTimeoutMs = 30_000;
 
 /** Below every epoch: what was never granted. */
 const lowestEpoch = "0.0";
