@@ -9,6 +9,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
  * - `sim`: the failover protocol simulated
  * - `clusters`: two real control planes, shared by all files
  * - `nodes`: beds of their own, with nodes, faults and killed sites; one file at a time
+ *
+ * The last two run whole clusters on whatever machine there is: a test that fails there is tried once more, and the
+ * report says so. A defect fails twice.
  */
 export default defineConfig({
   root,
@@ -30,6 +33,7 @@ export default defineConfig({
           include: ["test/clusters/**/*.test.ts"],
           globalSetup: ["test/clusters/setup.ts"],
           testTimeout: 120_000,
+          retry: 1,
           hookTimeout: 120_000,
           maxWorkers: 2,
           sequence: { groupOrder: 2 },
@@ -41,6 +45,7 @@ export default defineConfig({
           name: "nodes",
           include: ["test/nodes/**/*.test.ts"],
           testTimeout: 300_000,
+          retry: 1,
           hookTimeout: 300_000,
           fileParallelism: false,
           sequence: { groupOrder: 3 },

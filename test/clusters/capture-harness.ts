@@ -1,3 +1,4 @@
+import { hasCode } from "../../src/errors.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../src/clock.ts";
 import { GroupCapture, type GroupCaptureOptions } from "../../src/capture/group.ts";
@@ -117,7 +118,13 @@ export class Writer {
     const { client, signal } = this.#source;
     let stored: KubeObject | undefined;
     for (const object of objects) {
-      stored = await client.apply(this.#resource(object), object, { fieldManager: "kubectl", force: true, signal });
+      const write = () =>
+        client.apply(this.#resource(object), object, { fieldManager: "kubectl", force: true, signal });
+      // A connection that an API server left behind when it was killed fails once.
+      stored = await write().catch((error: unknown) => {
+        if (hasCode(error, "KubeUnreachable")) return write();
+        throw error;
+      });
     }
     if (stored === undefined) throw new Error("nothing to apply");
     return stored;

@@ -137,7 +137,7 @@ describe("a register", () => {
       expect(stored.get(`group-${generation}`)).toBeGreaterThanOrEqual(counter);
     }
     await reader.close();
-  }, 30_000);
+  }, 120_000);
 
   it("that cannot be reached is waited for, and given up when the process ends", async () => {
     const store = storeIn(new EtcdRegister({ endpoints: ["http://127.0.0.1:1"], key: "k" }));
