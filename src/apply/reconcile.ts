@@ -140,10 +140,25 @@ export class Reconciler {
       const { namespace } = target.object.metadata;
       const place = { group: resource.group, kind: resource.kind, namespace: namespace ?? "" };
       const failure = classify(error, place);
+      if (failure.reason === "Invalid" && context.settled !== true && (await this.#settle(resource, target, signal))) {
+        return this.#apply(resource, target, uid, { ...context, settled: true });
+      }
       if (failure.reason === "NotAppliable") return this.#put(resource, target, context);
       if (failure.reason === "Immutable") return this.#recreate(resource, target, uid, failure, context);
       throw error;
     }
+  }
+
+  /**
+   * What was created is ours by an update, and an apply takes nothing of that away: an item of a list that has got
+   * another key would stand beside its successor. Returns whether there was such a thing.
+   */
+  async #settle(resource: KubeResource, target: Target, signal: AbortSignal): Promise<boolean> {
+    const { writer, manager } = this.#deps;
+    const live = await writer.find(resource, target.object, signal);
+    if (live === undefined || !entriesOf(live, manager).some(({ operation }) => operation === "Update")) return false;
+    await writer.settle(resource, live, [], signal);
+    return true;
   }
 
   #hasExtras(target: Target, answer: KubeObject): boolean {

@@ -33,6 +33,8 @@ export interface ReconcileDeps {
 
 export interface ReconcileContext {
   readonly role: Role;
+  /** Our part of the object was made one that an apply can take away from. */
+  readonly settled?: boolean;
   /** spec.adopt */
   readonly adopt: boolean;
   /** UIDs of objects that this site ran under an earlier epoch: they are its own. */

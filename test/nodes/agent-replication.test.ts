@@ -65,6 +65,11 @@ describe("a standby", () => {
     expect(await scene.find("west", configMap("shop", "second"))).toBeDefined();
   });
 
+  it("follows a change of what an item of a list is known by", async () => {
+    await scene.apply("east", service("shop", "web", 81));
+    await expectReplicated("shop");
+  });
+
   it("shows the spec in a mirror that names its source, and an edit takes effect at both sites", async () => {
     const mirror = await scene.until("the mirror", "west", groupObject, (found) => found !== undefined);
     expect(mirror?.metadata.annotations?.[marks.mirror]).toBe("east");

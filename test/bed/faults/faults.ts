@@ -225,7 +225,8 @@ export class BedFaults implements Faults {
     const selected = selector(target, false);
     const found = await this.#select(target, selected);
     if (isSite && record.subnet !== null && (await freeze(record.id, target, signal === "SIGSTOP"))) return;
-    for (const entry of found) if (!isWrapper(entry)) signalPid(entry.pid, signal);
+    // A wrapper halts by itself when what it waits for halts, and is not woken with it.
+    for (const entry of found) if (signal === "SIGCONT" || !isWrapper(entry)) signalPid(entry.pid, signal);
   }
 
   async bandwidth(endpoint: string, mbitPerSecond: number | null): Promise<void> {
