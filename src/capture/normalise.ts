@@ -1,3 +1,4 @@
+import { requestAnnotation } from "../config/requests.ts";
 import { canonicalJson } from "../objects/json.ts";
 import { marks, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from "../objects/object.ts";
 import { hashOf } from "../objects/record.ts";
@@ -38,7 +39,7 @@ const droppedAnnotations: ReadonlySet<string> = new Set([
   marks.failover,
   marks.mirror,
   // A request to one agent, consumed there.
-  "lifeboat.dev/request",
+  requestAnnotation,
 ]);
 const droppedLabels: ReadonlySet<string> = new Set([marks.group]);
 

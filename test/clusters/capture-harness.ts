@@ -1,17 +1,17 @@
-import { hasCode } from "../../src/errors.ts";
 import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { GroupCapture, type GroupCaptureOptions } from "../../src/capture/group.ts";
 import { WatchPool } from "../../src/capture/pool.ts";
 import type { SelectionSpec } from "../../src/capture/selection.ts";
-import { LifeboatError } from "../../src/errors.ts";
+import { hasCode, LifeboatError } from "../../src/errors.ts";
 import { connect, type KubeClient } from "../../src/kube/client.ts";
-import { Discovery } from "../../src/kube/discovery.ts";
-import { requireKind } from "../../src/kube/discovery.ts";
+import { Discovery, requireKind } from "../../src/kube/discovery.ts";
 import { groupOf, type KubeObject } from "../../src/objects/object.ts";
 import { keyOf, type ObjectKey } from "../../src/objects/key.ts";
 import type { ChangeRecord } from "../../src/objects/record.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
+import { kubeconfigs } from "./sites.ts";
 
 /** The source side of one site, as an agent wires it. */
 export interface Source {
@@ -71,6 +71,38 @@ export async function startSource(kubeconfig: string): Promise<Source> {
       await Promise.all(running);
       await client.close();
     },
+  };
+}
+
+/** What the tests of a file share: a source of one site, and somebody who writes there. */
+export interface SharedSource {
+  readonly source: Source;
+  readonly writer: Writer;
+  /** A name that no other test has. */
+  fresh(): string;
+}
+
+/** Starts a source of `east` before the tests of the file that calls it, and stops it after them. */
+export function useSource(): SharedSource {
+  let started: { readonly source: Source; readonly writer: Writer } | undefined;
+  let serial = 0;
+  beforeAll(async () => {
+    const source = await startSource(kubeconfigs().east);
+    started = { source, writer: new Writer(source) };
+  });
+  afterAll(async () => started?.source.stop());
+  const running = () => {
+    if (started === undefined) throw new Error("the source runs within tests alone");
+    return started;
+  };
+  return {
+    get source() {
+      return running().source;
+    },
+    get writer() {
+      return running().writer;
+    },
+    fresh: () => `capture-${process.pid}-${++serial}`,
   };
 }
 

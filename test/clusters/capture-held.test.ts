@@ -1,28 +1,9 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { keyOf } from "../../src/objects/key.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
-import {
-  configMap,
-  eventually,
-  isNotFound,
-  makeNamespace,
-  selecting,
-  startSource,
-  Writer,
-  type Source,
-} from "./capture-harness.ts";
-import { kubeconfigs } from "./sites.ts";
+import { configMap, eventually, isNotFound, makeNamespace, selecting, useSource } from "./capture-harness.ts";
 
-let source: Source;
-let writer: Writer;
-
-beforeAll(async () => {
-  source = await startSource(kubeconfigs().east);
-  writer = new Writer(source);
-});
-afterAll(async () => {
-  await source.stop();
-});
+const east = useSource();
 
 function pod(namespace: string, name: string): KubeObject {
   return {
@@ -35,28 +16,28 @@ function pod(namespace: string, name: string): KubeObject {
 
 test("what is deleted to take a group down still belongs to it, until it is brought back without it", async () => {
   const name = `held-${process.pid}`;
-  await makeNamespace(writer, name);
-  await writer.apply(pod(name, "back"), pod(name, "lost"));
+  await makeNamespace(east.writer, name);
+  await east.writer.apply(pod(name, "back"), pod(name, "lost"));
   let isHeld = false;
-  const follower = source.capture(name, selecting({ namespaces: { names: [name] } }), { isHeld: () => isHeld });
+  const follower = east.source.capture(name, selecting({ namespaces: { names: [name] } }), { isHeld: () => isHeld });
   const keys = [keyOf(pod(name, "back")), keyOf(pod(name, "lost"))];
   const present = () => keys.filter((key) => follower.held.has(key));
   await eventually(() => expect(present()).toEqual(keys));
   const marker = async (value: string) => {
     const object = configMap(name, value);
-    await writer.apply(object);
+    await east.writer.apply(object);
     await eventually(() => expect(follower.held.has(keyOf(object))).toBe(true));
   };
 
   isHeld = true;
   for (const each of ["back", "lost"]) {
-    await writer.delete(pod(name, each));
-    await eventually(async () => expect(await writer.get(pod(name, each)).catch(isNotFound)).toBe(true));
+    await east.writer.delete(pod(name, each));
+    await eventually(async () => expect(await east.writer.get(pod(name, each)).catch(isNotFound)).toBe(true));
   }
   await marker("held");
   expect(present()).toEqual(keys);
 
-  await writer.apply(pod(name, "back"));
+  await east.writer.apply(pod(name, "back"));
   await marker("recreated");
   isHeld = false;
   await marker("released");

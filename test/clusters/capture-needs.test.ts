@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { KubeObject } from "../../src/objects/object.ts";
 import {
   configMap,
@@ -7,25 +7,10 @@ import {
   keysOfObjects,
   makeNamespace,
   selecting,
-  startSource,
-  Writer,
-  type Source,
+  useSource,
 } from "./capture-harness.ts";
-import { kubeconfigs } from "./sites.ts";
 
-let source: Source;
-let writer: Writer;
-let serial = 0;
-const run = `n${process.pid}`;
-const fresh = (): string => `${run}-${++serial}`;
-
-beforeAll(async () => {
-  source = await startSource(kubeconfigs().east);
-  writer = new Writer(source);
-});
-afterAll(async () => {
-  await source.stop();
-});
+const east = useSource();
 
 const secret = (namespace: string, name: string): KubeObject => ({
   apiVersion: "v1",
@@ -74,8 +59,8 @@ function ingress(namespace: string, name: string, backend: string): KubeObject {
 }
 
 test("a selection by label is closed over what the selected objects need and what serves them", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
   const needed = [
     secret(ns, "pull"),
     secret(ns, "env"),
@@ -91,15 +76,15 @@ test("a selection by label is closed over what the selected objects need and wha
     service(ns, "other", "other"),
     ingress(ns, "x", "other"),
   ];
-  await writer.apply(...others, ...needed);
-  const follower = source.capture(
+  await east.writer.apply(...others, ...needed);
+  const follower = east.source.capture(
     ns,
     selecting({
       namespaces: { names: [ns] },
       objects: { selector: { matchLabels: { app: "web" } }, references: true },
     }),
   );
-  await follower.capture.whenSynced({ signal: source.signal });
+  await follower.capture.whenSynced({ signal: east.source.signal });
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space)));
 
   const web = deployment(
@@ -115,38 +100,38 @@ test("a selection by label is closed over what the selected objects need and wha
     },
     { env: [{ name: "A", valueFrom: { secretKeyRef: { name: "env", key: "a" } } }] },
   );
-  await writer.apply(web);
+  await east.writer.apply(web);
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, web, ...needed)));
   expect(follower.capture.report().pulledIn).toHaveLength(needed.length);
 
   const later = secret(ns, "later");
-  await writer.apply(later);
+  await east.writer.apply(later);
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, web, later, ...needed)));
-  await writer.delete(web);
+  await east.writer.delete(web);
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space)));
   follower.stop();
 });
 
 test("without references only what is labelled is taken", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
   const web = deployment(ns, "web", { imagePullSecrets: [{ name: "pull" }] });
-  await writer.apply(secret(ns, "pull"), service(ns, "web", "web"), web);
-  const follower = source.capture(
+  await east.writer.apply(secret(ns, "pull"), service(ns, "web", "web"), web);
+  const follower = east.source.capture(
     ns,
     selecting({
       namespaces: { names: [ns] },
       objects: { selector: { matchLabels: { app: "web" } }, references: false },
     }),
   );
-  await follower.capture.whenSynced({ signal: source.signal });
+  await follower.capture.whenSynced({ signal: east.source.signal });
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, web)));
   follower.stop();
 });
 
 test("cluster-scoped objects come with the group that needs them, and leave with the need", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
   const rbac = "rbac.authorization.k8s.io";
   const role = { apiVersion: `${rbac}/v1`, kind: "ClusterRole", metadata: { name: ns }, rules: [] };
   const binding = {
@@ -220,23 +205,23 @@ test("cluster-scoped objects come with the group that needs them, and leave with
   const cluster = [role, binding, priority, runtime, storage, ingressClass, hook(ns, ns), volume(ns)];
   const own = [service(ns, "hook", "web"), claim, other, web, www];
   const foreign = hook(`${ns}-foreign`, "elsewhere");
-  await writer.apply(...cluster, provisioned, ...own, foreign);
+  await east.writer.apply(...cluster, provisioned, ...own, foreign);
   try {
-    const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
-    await follower.capture.whenSynced({ signal: source.signal });
+    const follower = east.source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+    await follower.capture.whenSynced({ signal: east.source.signal });
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, ...own, ...cluster)));
-    await writer.delete(web, claim, other);
+    await east.writer.delete(web, claim, other);
     const left = keysOfObjects(space, service(ns, "hook", "web"), www, role, binding, ingressClass, hook(ns, ns));
     await eventually(() => expect(keysOf(follower, ns)).toEqual(left));
     follower.stop();
   } finally {
-    await writer.delete(...cluster, provisioned, foreign);
+    await east.writer.delete(...cluster, provisioned, foreign);
   }
 });
 
 test("custom resources bring their definition, also one that is created while the group is followed", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
   const plural = `toys${process.pid}`;
   const group = "capture.example.com";
   const crd = {
@@ -257,9 +242,9 @@ test("custom resources bring their definition, also one that is created while th
       ],
     },
   };
-  const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
-  await follower.capture.whenSynced({ signal: source.signal });
-  await writer.apply(crd);
+  const follower = east.source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+  await follower.capture.whenSynced({ signal: east.source.signal });
+  await east.writer.apply(crd);
   const toy: KubeObject = {
     apiVersion: `${group}/v1`,
     kind: `Toy${process.pid}`,
@@ -267,34 +252,34 @@ test("custom resources bring their definition, also one that is created while th
     spec: { size: 3 },
   };
   try {
-    await writer.served(group, toy.kind);
-    await eventually(async () => writer.apply(toy));
+    await east.writer.served(group, toy.kind);
+    await eventually(async () => east.writer.apply(toy));
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, crd, toy)));
-    await writer.delete(crd);
+    await east.writer.delete(crd);
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space)));
     // Defined anew before anybody may have noticed that it was gone.
-    await eventually(async () => writer.apply(crd));
-    await eventually(async () => writer.apply(toy));
+    await eventually(async () => east.writer.apply(crd));
+    await eventually(async () => east.writer.apply(toy));
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, crd, toy)));
   } finally {
-    await writer.delete(crd);
+    await east.writer.delete(crd);
     follower.stop();
   }
 });
 
 test("what a controller makes anew from an object of the group stays behind, what holds data travels", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
-  const web = await writer.apply(deployment(ns, "web", {}));
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
+  const web = await east.writer.apply(deployment(ns, "web", {}));
   const ownerReferences = [
     { apiVersion: "apps/v1", kind: "Deployment", name: "web", uid: web.metadata.uid ?? "", controller: true },
   ];
   const made = configMap(ns, "password");
   const account: KubeObject = { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "made", namespace: ns } };
   for (const object of [made, account]) object.metadata.ownerReferences = ownerReferences;
-  await writer.apply(made, account);
-  const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
-  await follower.capture.whenSynced({ signal: source.signal });
+  await east.writer.apply(made, account);
+  const follower = east.source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+  await follower.capture.whenSynced({ signal: east.source.signal });
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, web, made)));
   expect(follower.held.get(keysOfObjects(made)[0] ?? "")?.metadata.ownerReferences).toEqual([
     { apiVersion: "apps/v1", kind: "Deployment", name: "web", controller: true },

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { KubeObject } from "../../src/objects/object.ts";
 import {
   configMap,
@@ -7,29 +7,11 @@ import {
   keysOfObjects,
   makeNamespace,
   selecting,
-  startSource,
-  Writer,
+  useSource,
   type Follower,
-  type Source,
 } from "./capture-harness.ts";
-import { kubeconfigs } from "./sites.ts";
 
-let source: Source;
-let writer: Writer;
-let serial = 0;
-const run = `c${process.pid}`;
-
-beforeAll(async () => {
-  source = await startSource(kubeconfigs().east);
-  writer = new Writer(source);
-});
-afterAll(async () => {
-  await source.stop();
-});
-
-function fresh(): string {
-  return `${run}-${++serial}`;
-}
+const east = useSource();
 
 /** Namespaced keys only: of the cluster's own objects others decide. */
 function held(follower: Follower, name: string): string[] {
@@ -37,44 +19,44 @@ function held(follower: Follower, name: string): string[] {
 }
 
 test("a selected namespace comes with all its objects, later ones and deletes follow", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns, { team: "a" });
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns, { team: "a" });
   const first = configMap(ns, "first", { a: "1" });
-  await writer.apply(first);
-  const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
-  await follower.capture.whenSynced({ signal: source.signal });
+  await east.writer.apply(first);
+  const follower = east.source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+  await follower.capture.whenSynced({ signal: east.source.signal });
   await eventually(() => expect(held(follower, ns)).toEqual(keysOfObjects(space, first)));
   const second = configMap(ns, "second", { b: "2" });
-  await writer.apply(second);
+  await east.writer.apply(second);
   await eventually(() => expect(held(follower, ns)).toEqual(keysOfObjects(space, first, second)));
-  await writer.delete(first);
+  await east.writer.delete(first);
   await eventually(() => expect(held(follower, ns)).toEqual(keysOfObjects(space, second)));
   follower.stop();
 });
 
 test("namespaces follow their labels in and out", async () => {
-  const ns = fresh();
+  const ns = east.fresh();
   const tier = `gold-${ns}`;
-  const follower = source.capture(ns, selecting({ namespaces: { selector: { matchLabels: { tier } } } }));
-  await follower.capture.whenSynced({ signal: source.signal });
-  const space = await makeNamespace(writer, ns);
+  const follower = east.source.capture(ns, selecting({ namespaces: { selector: { matchLabels: { tier } } } }));
+  await follower.capture.whenSynced({ signal: east.source.signal });
+  const space = await makeNamespace(east.writer, ns);
   const object = configMap(ns, "a");
-  await writer.apply(object);
+  await east.writer.apply(object);
   expect(held(follower, ns)).toEqual([]);
-  await writer.label(space, { tier });
+  await east.writer.label(space, { tier });
   await eventually(() => expect(held(follower, ns)).toEqual(keysOfObjects(space, object)));
-  await writer.label(space, { tier: null });
+  await east.writer.label(space, { tier: null });
   await eventually(() => expect(held(follower, ns)).toEqual([]));
   follower.stop();
 });
 
 test("an edit of the selection is a record before what it changes", async () => {
-  const [one, two] = [fresh(), fresh()];
-  const spaces = [await makeNamespace(writer, one), await makeNamespace(writer, two)] as const;
+  const [one, two] = [east.fresh(), east.fresh()];
+  const spaces = [await makeNamespace(east.writer, one), await makeNamespace(east.writer, two)] as const;
   const objects = [configMap(one, "a"), configMap(two, "b")] as const;
-  await writer.apply(...objects);
-  const follower = source.capture(one, selecting({ namespaces: { names: [one] } }));
-  await follower.capture.whenSynced({ signal: source.signal });
+  await east.writer.apply(...objects);
+  const follower = east.source.capture(one, selecting({ namespaces: { names: [one] } }));
+  await follower.capture.whenSynced({ signal: east.source.signal });
   await eventually(() => expect(held(follower, one)).toEqual(keysOfObjects(spaces[0], objects[0])));
   const before = follower.records.length;
   const spec = selecting({ namespaces: { names: [two] } });
@@ -90,24 +72,24 @@ test("an edit of the selection is a record before what it changes", async () => 
 });
 
 test("what is excluded stays out, by kind, name and label", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
   const stays = configMap(ns, "stays");
   const tmp = configMap(ns, "tmp-1");
   const labelled: KubeObject = configMap(ns, "labelled");
   labelled.metadata.labels = { scratch: "yes" };
   const secret: KubeObject = { apiVersion: "v1", kind: "Secret", metadata: { name: "tmp-2", namespace: ns } };
-  await writer.apply(stays, tmp, labelled, secret);
-  const follower = source.capture(
+  await east.writer.apply(stays, tmp, labelled, secret);
+  const follower = east.source.capture(
     ns,
     selecting({
       namespaces: { names: [ns] },
       exclude: [{ kinds: ["ConfigMap"], names: ["tmp-*"] }, { selector: { matchLabels: { scratch: "yes" } } }],
     }),
   );
-  await follower.capture.whenSynced({ signal: source.signal });
+  await follower.capture.whenSynced({ signal: east.source.signal });
   await eventually(() => expect(held(follower, ns)).toEqual(keysOfObjects(space, stays, secret)));
-  await writer.label(labelled, { scratch: null });
+  await east.writer.label(labelled, { scratch: null });
   await eventually(() => expect(held(follower, ns)).toEqual(keysOfObjects(space, stays, secret, labelled)));
   follower.stop();
 });

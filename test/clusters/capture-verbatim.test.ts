@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { KubeObject } from "../../src/objects/object.ts";
 import {
   configMap,
@@ -7,36 +7,21 @@ import {
   keysOfObjects,
   makeNamespace,
   selecting,
-  startSource,
-  Writer,
+  useSource,
   type Follower,
-  type Source,
 } from "./capture-harness.ts";
-import { kubeconfigs } from "./sites.ts";
 
-let source: Source;
-let writer: Writer;
-let serial = 0;
-const run = `v${process.pid}`;
-const fresh = (): string => `${run}-${++serial}`;
-
-beforeAll(async () => {
-  source = await startSource(kubeconfigs().east);
-  writer = new Writer(source);
-});
-afterAll(async () => {
-  await source.stop();
-});
+const east = useSource();
 
 async function capture(ns: string): Promise<Follower> {
-  const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
-  await follower.capture.whenSynced({ signal: source.signal });
+  const follower = east.source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+  await follower.capture.whenSynced({ signal: east.source.signal });
   return follower;
 }
 
 test("unknown fields and large integers of custom resources travel byte for byte", async () => {
-  const ns = fresh();
-  await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  await makeNamespace(east.writer, ns);
   const [group, plural, kind] = ["verbatim.example.com", `odds${process.pid}`, `Odd${process.pid}`];
   const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
   const crd: KubeObject = {
@@ -50,13 +35,13 @@ test("unknown fields and large integers of custom resources travel byte for byte
       versions: [{ name: "v1", served: true, storage: true, schema }],
     },
   };
-  await writer.apply(crd);
+  await east.writer.apply(crd);
   try {
-    await writer.served(group, kind);
+    await east.writer.served(group, kind);
     const spec = `{"big":9007199254740993,"fraction":0.1,"max":9223372036854775807,"nothing":null,"word":"\\u2028 ü"}`;
     const body = `{"apiVersion":"${group}/v1","kind":"${kind}","metadata":{"name":"odd.name.with.dots"},"spec":${spec}}`;
     const path = `/apis/${group}/v1/namespaces/${ns}/${plural}`;
-    await eventually(async () => source.client.request("POST", path, { body, signal: source.signal }));
+    await eventually(async () => east.source.client.request("POST", path, { body, signal: east.source.signal }));
     const follower = await capture(ns);
     const text = await eventually(() => {
       const record = follower.capture.current(`${group}/${kind}/${ns}/odd.name.with.dots`);
@@ -67,15 +52,15 @@ test("unknown fields and large integers of custom resources travel byte for byte
     expect(text).toContain(`"word":"\u2028 ü"`);
     follower.stop();
   } finally {
-    await writer.delete(crd);
+    await east.writer.delete(crd);
   }
 });
 
 test("status, versions and times of the API server make no record", async () => {
-  const ns = fresh();
-  await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  await makeNamespace(east.writer, ns);
   const labels = { app: "web" };
-  const web = await writer.apply({
+  const web = await east.writer.apply({
     apiVersion: "apps/v1",
     kind: "Deployment",
     metadata: { name: "web", namespace: ns },
@@ -95,10 +80,10 @@ test("status, versions and times of the API server make no record", async () => 
     expect(follower.capture.current(key).hash).toBe(hash);
   });
   const before = follower.capture.current(key);
-  await writer.patchStatus(web, { observedGeneration: 1, conditions: [{ type: "Odd", status: "True" }] });
-  await writer.apply(configMap(ns, "marker"));
+  await east.writer.patchStatus(web, { observedGeneration: 1, conditions: [{ type: "Odd", status: "True" }] });
+  await east.writer.apply(configMap(ns, "marker"));
   await eventually(() => expect(keysOf(follower, ns)).toContain(`/ConfigMap/${ns}/marker`));
-  await follower.capture.settle({ signal: source.signal });
+  await follower.capture.settle({ signal: east.source.signal });
   expect(follower.capture.current(key).seq).toBe(before.seq);
   expect(before.object).not.toMatch(/"(status|uid|resourceVersion|creationTimestamp|generation|managedFields)":/);
   expect(before.managers).toContain(`"manager":"kubectl"`);
@@ -107,30 +92,30 @@ test("status, versions and times of the API server make no record", async () => 
 });
 
 test("an object that is terminating exists until it is deleted", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
   const held: KubeObject = configMap(ns, "held");
   held.metadata.finalizers = ["example.com/wait"];
-  await writer.apply(held);
+  await east.writer.apply(held);
   const follower = await capture(ns);
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, held)));
-  await writer.delete(held);
-  await follower.capture.settle({ signal: source.signal });
-  expect((await writer.get(held)).metadata.deletionTimestamp).toBeDefined();
+  await east.writer.delete(held);
+  await follower.capture.settle({ signal: east.source.signal });
+  expect((await east.writer.get(held)).metadata.deletionTimestamp).toBeDefined();
   expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, held));
-  await writer.apply({ ...configMap(ns, "held"), metadata: { name: "held", namespace: ns, finalizers: [] } });
+  await east.writer.apply({ ...configMap(ns, "held"), metadata: { name: "held", namespace: ns, finalizers: [] } });
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space)));
   follower.stop();
 });
 
 test("a large object and one with many keys come through whole", async () => {
-  const ns = fresh();
-  await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  await makeNamespace(east.writer, ns);
   const large = configMap(ns, "large", { text: "é".repeat(450_000) });
   const keys = Object.fromEntries(Array.from({ length: 5_000 }, (_, i) => [`key-${i}`, String(i)]));
   const many = configMap(ns, "many", keys);
   const follower = await capture(ns);
-  await writer.apply(large, many);
+  await east.writer.apply(large, many);
   for (const object of [large, many]) {
     await eventually(() => expect(follower.held.get(keysOfObjects(object)[0] ?? "")?.["data"]).toEqual(object["data"]));
   }
@@ -138,14 +123,14 @@ test("a large object and one with many keys come through whole", async () => {
 });
 
 test("the settled ring holds what was written just before", async () => {
-  const ns = fresh();
-  const space = await makeNamespace(writer, ns);
+  const ns = east.fresh();
+  const space = await makeNamespace(east.writer, ns);
   const follower = await capture(ns);
   for (let round = 0; round < 5; round++) {
     const objects = Array.from({ length: 10 }, (_, i) => configMap(ns, `o-${i}`, { round: String(round) }));
-    await writer.apply(...objects);
-    await writer.delete(...objects.slice(5));
-    await follower.capture.settle({ signal: source.signal });
+    await east.writer.apply(...objects);
+    await east.writer.delete(...objects.slice(5));
+    await follower.capture.settle({ signal: east.source.signal });
     const live = objects.slice(0, 5).map((object) => follower.capture.current(keysOfObjects(object)[0] ?? ""));
     expect(live.map((record) => record.object?.includes(`"round":"${round}"`))).toEqual(live.map(() => true));
     const gone = objects.slice(5).map((object) => follower.capture.current(keysOfObjects(object)[0] ?? "").object);
