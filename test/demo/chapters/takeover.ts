@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import pc from "picocolors";
 import type { ObjectKey } from "../../../src/objects/key.ts";
 import { agentTimeline } from "../decision.ts";
+import type { AgentEvent } from "../decision.ts";
 import type { Reported } from "../manifests.ts";
 import type { Step } from "../screen.ts";
 import { groupName, pollMs } from "../stage.ts";
@@ -14,6 +15,8 @@ import type { Workload } from "../workloads.ts";
 
 /** The protocol starts within 31 s where stops are proven, 105 s where they are not; the rest is for slow starts. */
 const takeoverLimitMs = 240_000;
+/** A wave that does not get ready holds the agent's part up for 30 s, and there may be several. */
+const storyLimitMs = 60_000;
 
 export async function takeOver(stage: Stage, step: Step): Promise<string> {
   const { timeline, writing } = stage;
@@ -58,9 +61,19 @@ async function watch(stage: Stage, step: Step): Promise<void> {
     if (isReady && status.role === "active") break;
     await delay(pollMs, undefined, { signal });
   }
-  for (const { event, wallMs } of await agentTimeline(pair, "west", groupName, signal)) timeline.note(event, wallMs);
-  // The agent tells the whole story when its part is over; until then there is only what was seen from here.
+  for (const { event, wallMs } of await storyOfAgent(stage)) timeline.note(event, wallMs);
+  // An agent that has not come to the end of its part has told nothing yet: what was seen from here stands in.
   if (seenGrantMs !== undefined) timeline.note("granted", seenGrantMs);
+}
+
+/** The agent tells the story when its part is over, which is a moment after the last workload is ready. */
+async function storyOfAgent({ pair, signal }: Stage): Promise<readonly AgentEvent[]> {
+  const endMs = Date.now() + storyLimitMs;
+  for (;;) {
+    const story = await agentTimeline(pair, "west", groupName, signal);
+    if (story.length > 0 || Date.now() > endMs) return story;
+    await delay(pollMs, undefined, { signal });
+  }
 }
 
 function isUpAt(workloads: ReadonlyMap<ObjectKey, Workload>, key: ObjectKey): boolean {
