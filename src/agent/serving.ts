@@ -1,0 +1,171 @@
+import { Pulse } from "../abort.ts";
+import type { LocalObject } from "../apply/demotion.ts";
+import { GroupCapture } from "../capture/group.ts";
+import { peerOf, type ProtectionGroup } from "../config/group.ts";
+import { LifeboatError } from "../errors.ts";
+import type { Journal } from "../journal/journal.ts";
+import { canaryName } from "../objects/canary.ts";
+import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
+import type { KubeObject } from "../objects/object.ts";
+import type { KeyAndHash } from "../stream/doors.ts";
+import type { Log } from "../telemetry/log.ts";
+import { withAcknowledged } from "./acknowledged.ts";
+import { Background } from "./background.ts";
+import type { FinalDigest } from "./group-actions.ts";
+import type { GroupSpecs } from "./group-spec.ts";
+import { readOrigin } from "./origin.ts";
+import type { AgentParts } from "./parts.ts";
+
+export interface ServingOptions {
+  readonly name: string;
+  readonly parts: AgentParts;
+  readonly specs: GroupSpecs;
+  readonly journal: Journal;
+  /** Epoch under which the group is served, asked for at each batch. */
+  readonly epoch: () => string;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  /** Begun or ended to serve. Must not throw. */
+  readonly onChange: () => void;
+}
+
+/** The source side of a group at this site: what follows its objects, and the offer of them to the peer. */
+export class GroupServing {
+  readonly #options: ServingOptions;
+  readonly #acknowledged = new Pulse();
+  #capture: GroupCapture | undefined;
+  #capturing: Background | undefined;
+  #offer: { readonly offer: Disposable; readonly stop: AbortController } | undefined;
+  #durableSeq = 0;
+
+  constructor(options: ServingOptions) {
+    this.#options = options;
+  }
+
+  /** The group is offered to the peer. */
+  get offers(): boolean {
+    return this.#offer !== undefined;
+  }
+
+  /** While the site's own objects are followed. */
+  get capture(): GroupCapture | undefined {
+    return this.#capture;
+  }
+
+  /** Highest sequence number that the standby has on its disk, since the group has been offered. */
+  get durableSeq(): number {
+    return this.#durableSeq;
+  }
+
+  /** Raised when {@link durableSeq} may have grown. */
+  get acknowledged(): Pulse {
+    return this.#acknowledged;
+  }
+
+  serve(): void {
+    const { parts, name, log } = this.#options;
+    if (this.#offer !== undefined) {
+      parts.served.announce();
+      return;
+    }
+    const { capture, group } = this.#ensureCapture();
+    const stop = new AbortController();
+    this.#durableSeq = 0;
+    const offer = parts.served.offer({
+      name,
+      peer: peerOf(group.spec, parts.config.site),
+      revision: group.generation ?? 0,
+      source: withAcknowledged(capture, (seq) => {
+        this.#durableSeq = Math.max(this.#durableSeq, seq);
+        this.#acknowledged.raise();
+      }),
+      signal: stop.signal,
+      meter: parts.metrics.streamMeter(name),
+      onNewerEpoch: (epoch) => log.warn({ epoch }, "the peer has stored a newer epoch; this site is not active"),
+    });
+    this.#offer = { offer, stop };
+    this.#options.onChange();
+  }
+
+  /** The group's object or spec has changed. */
+  update(object: KubeObject, group: ProtectionGroup): void {
+    this.#capture?.update(object, group.spec);
+    if (this.#offer !== undefined) this.#options.parts.served.announce();
+  }
+
+  stopServing(): void {
+    const { offer, stop } = this.#offer ?? {};
+    this.#offer = undefined;
+    offer?.[Symbol.dispose]();
+    stop?.abort(new LifeboatError("PeerUnreachable", "this site is not active any more", { retryable: true }));
+    this.#options.onChange();
+  }
+
+  async stopCapture(): Promise<void> {
+    const capturing = this.#capturing;
+    this.#capture = undefined;
+    this.#capturing = undefined;
+    await capturing?.stop();
+  }
+
+  /** The group's objects as this site has them, once all are known. */
+  async localObjects({ signal }: { signal: AbortSignal }): Promise<LocalObject[]> {
+    const { capture } = this.#ensureCapture();
+    await capture.whenSynced({ signal });
+    const records = capture.read(0, { maxCount: Infinity, maxBytes: Infinity });
+    return records.flatMap(({ key, object, managers }) =>
+      object === undefined || key === this.#options.specs.key || !this.isGroups(key) ? [] : [{ key, object, managers }],
+    );
+  }
+
+  /** The canary travels with the group and is none of its objects. */
+  isGroups(key: ObjectKey): boolean {
+    return parseKey(key).namespace !== this.#options.parts.config.namespace;
+  }
+
+  async finalDigest(options: { signal: AbortSignal }): Promise<FinalDigest> {
+    const capture = this.#capture;
+    if (capture === undefined) throw new LifeboatError("FailoverRefused", "this site does not serve the group");
+    await capture.settle(options);
+    const { hash } = capture.current(this.#canaryKey);
+    const canary = hash === "" ? undefined : { key: this.#canaryKey, hash };
+    return { digest: capture.digest, revision: `${capture.ring}/${capture.head}`, canary };
+  }
+
+  receivedCanary(): KeyAndHash | undefined {
+    const hash = this.#options.journal.head(this.#canaryKey)?.hash ?? "";
+    return hash === "" ? undefined : { key: this.#canaryKey, hash };
+  }
+
+  /** Agents of a pair live in namespaces of one name. */
+  get #canaryKey(): ObjectKey {
+    const { namespace } = this.#options.parts.config;
+    return formatKey({ group: "", kind: "ConfigMap", namespace, name: canaryName(this.#options.name) });
+  }
+
+  #ensureCapture(): { readonly capture: GroupCapture; readonly group: ProtectionGroup } {
+    const { parts, specs, name, log, signal, journal, epoch } = this.#options;
+    const { pool, client, config, clock, random, metrics } = parts;
+    const { group } = specs;
+    if (group === undefined)
+      throw new LifeboatError("SpecInvalid", "the group has no valid spec", { op: "agent.serve" });
+    if (this.#capture !== undefined) return { capture: this.#capture, group };
+    const capture = new GroupCapture({
+      group: specs.ownObject(),
+      spec: group.spec,
+      site: config.site,
+      pool,
+      client,
+      agentNamespace: config.namespace,
+      epoch,
+      isHeld: () => readOrigin(journal) === "held",
+      onLag: (kind, ms) => metrics.observeLag(name, kind, ms),
+      clock,
+      random,
+      log,
+    });
+    this.#capture = capture;
+    this.#capturing = new Background({ name: "capture", clock, random, log, signal }, (inner) => capture.run(inner));
+    return { capture, group };
+  }
+}
