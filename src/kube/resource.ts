@@ -72,5 +72,20 @@ export const resources = {
   leases: wellKnown("coordination.k8s.io", "v1", "Lease", "leases", true),
   crds: wellKnown("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", false),
   apiServices: wellKnown("apiregistration.k8s.io", "v1", "APIService", "apiservices", false),
+  deployments: wellKnown("apps", "v1", "Deployment", "deployments", true),
+  admissionPolicies: wellKnown(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingAdmissionPolicy",
+    "validatingadmissionpolicies",
+    false,
+  ),
+  admissionBindings: wellKnown(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings",
+    false,
+  ),
   protectionGroups: wellKnown("lifeboat.dev", "v1alpha1", "ProtectionGroup", "protectiongroups", false),
 } as const;
