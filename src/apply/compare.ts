@@ -1,3 +1,5 @@
+import { nanosOf } from "../objects/quantity.ts";
+
 /**
  * Comparison of what was rendered with what an API server holds: the server adds (defaults, status, allocated
  * addresses), so the question is what of the rendered object is *not* there.
@@ -27,7 +29,7 @@ function compare(desired: unknown, live: unknown, path: string, found: Differenc
     if (!isEmpty(desired)) found.push({ path, what: "missing" });
     return;
   }
-  if (!sameScalar(desired, live)) found.push({ path, what: isRounded(desired, live) ? "rounded" : "value" });
+  if (!sameScalar(desired, live, path)) found.push({ path, what: isRounded(desired, live) ? "rounded" : "value" });
 }
 
 function compareRecords(desired: Record<string, unknown>, live: unknown, path: string, found: Difference[]): void {
@@ -51,15 +53,15 @@ function compareLists(desired: readonly unknown[], live: unknown, path: string, 
     const inPlace: Difference[] = [];
     compare(item, items[index], `${path}[${index}]`, inPlace);
     if (inPlace.length === 0) continue;
-    const other = counterpart(item, items);
+    const other = counterpart(item, items, `${path}[${index}]`);
     if (other === undefined) found.push(...inPlace);
     else compare(item, other, `${path}[${index}]`, found);
   }
 }
 
 /** The item that stands for the same thing at another place of a list that the server sorts or adds to. */
-function counterpart(item: unknown, items: readonly unknown[]): unknown {
-  if (!isRecord(item)) return items.find((other) => sameScalar(item, other));
+function counterpart(item: unknown, items: readonly unknown[], path: string): unknown {
+  if (!isRecord(item)) return items.find((other) => sameScalar(item, other, path));
   for (const field of ["name", "key", "type", "port", "containerPort", "mountPath", "ip"]) {
     const key = item[field];
     if (key === undefined) continue;
@@ -69,7 +71,10 @@ function counterpart(item: unknown, items: readonly unknown[]): unknown {
   return items.find((other) => differences(item, other).length === 0);
 }
 
-function sameScalar(desired: unknown, live: unknown): boolean {
+/** Text that API servers leave as it is: in it `1` and `1000m` are two things. */
+const verbatim = /^(data|stringData|metadata)\.|\.env\[\d+\]\.value$|\.(args|command)\[\d+\]$/;
+
+function sameScalar(desired: unknown, live: unknown, path: string): boolean {
   if (desired === live) return true;
   const left = scalarText(desired);
   const right = scalarText(live);
@@ -79,8 +84,10 @@ function sameScalar(desired: unknown, live: unknown): boolean {
     // Other spellings of one number; beyond 2^53 equal doubles may stand for different integers.
     return Number(left) === Number(right) && Math.abs(Number(left)) <= Number.MAX_SAFE_INTEGER;
   }
-  const amount = quantity(left);
-  return amount !== undefined && amount === quantity(right);
+  // API servers rewrite `1000m` as `1`.
+  if (verbatim.test(path)) return false;
+  const amount = nanosOf(left);
+  return amount !== undefined && amount === nanosOf(right);
 }
 
 /** An integer that came back as another number: the API server holds 64-bit integers only. */
@@ -94,32 +101,6 @@ function scalarText(value: unknown): string | undefined {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (isRaw(value)) return JSON.stringify(value);
   return undefined;
-}
-
-const suffixes: Readonly<Record<string, number>> = {
-  "": 1,
-  n: 1e-9,
-  u: 1e-6,
-  m: 1e-3,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  E: 1e18,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-  Ei: 2 ** 60,
-};
-
-/** The value of a Kubernetes quantity: API servers rewrite `1000m` as `1`. */
-function quantity(text: string): number | undefined {
-  const match = /^([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)([numkMGTPE]|[KMGTPE]i)?$/.exec(text);
-  if (match === null) return undefined;
-  return Number((Number(match[1]) * (suffixes[match[2] ?? ""] ?? Number.NaN)).toPrecision(12));
 }
 
 /** Go leaves empty values out when it writes JSON, so absent, null, empty text, list and object are one. */

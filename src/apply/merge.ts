@@ -1,10 +1,12 @@
+import { parsePointer } from "../objects/pointer.ts";
+
 /** Merge patches (RFC 7386) from JSON pointers. */
 
 /** The patch that gives the fields at `pointers` the values that they have in `target`; those it lacks are removed. */
 export function mergePatchOf(pointers: Iterable<string>, target: unknown): Record<string, unknown> {
   const body: Record<string, unknown> = {};
   for (const pointer of pointers) {
-    const path = pointer.split("/").slice(1).map(unescape);
+    const path = parsePointer(pointer);
     // A list changes as a whole in a merge patch.
     const whole = path.slice(0, firstListStep(path, target));
     setIn(body, whole, getIn(target, whole) ?? null);
@@ -19,10 +21,6 @@ export function setIn(root: Record<string, unknown>, path: readonly string[], va
     if (index === path.length - 1) node[step] = value;
     else node = (node[step] ??= {}) as Record<string, unknown>;
   }
-}
-
-function unescape(step: string): string {
-  return step.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
 /** Number of leading steps of `path` that lead through objects only. */

@@ -1,4 +1,5 @@
 import { canonicalJson, cloneJson, isRawJson } from "../objects/json.ts";
+import { formatPointer, parsePointer } from "../objects/pointer.ts";
 
 /**
  * JSON pointers (RFC 6901) on plain JSON: read, write, remove, and the difference of two values as pointers. Writing
@@ -28,17 +29,6 @@ export function listAt(node: unknown, field: string): Json[] {
 export function textAt(node: unknown, field: string): string {
   const value = isJson(node) ? node[field] : undefined;
   return typeof value === "string" ? value : "";
-}
-
-export function parsePointer(pointer: string): string[] {
-  return pointer
-    .split("/")
-    .slice(1)
-    .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
-}
-
-export function formatPointer(parts: readonly string[]): string {
-  return parts.map((part) => `/${part.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
 }
 
 function child(node: unknown, part: string): unknown {

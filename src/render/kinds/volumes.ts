@@ -1,5 +1,6 @@
 import { keyOf } from "../../objects/key.ts";
 import type { KubeObject } from "../../objects/object.ts";
+import { nanosOf } from "../../objects/quantity.ts";
 import { isJson, jsonAt, textAt } from "../pointer.ts";
 import { dropAnnotations, siteHasItsOwn, specOf, type KindRule, type Scope } from "./rule.ts";
 
@@ -35,28 +36,9 @@ function neverShrink(object: KubeObject, scope: Scope): void {
   const requests = jsonAt(specOf(object), "resources", "requests");
   const present = scope.facts.claimSizes?.get(keyOf(object));
   if (requests === undefined || present === undefined) return;
-  if (bytesOf(present) > bytesOf(textAt(requests, "storage"))) requests["storage"] = present;
-}
-
-const unitBytes: Readonly<Record<string, number>> = {
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  E: 1e18,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-  Ei: 2 ** 60,
-};
-
-/** Bytes of a Kubernetes quantity such as `10Gi`; 0 for anything else. */
-function bytesOf(quantity: string): number {
-  const [, amount, unit = ""] = /^(\d+(?:\.\d+)?(?:[eE]\d+)?)([A-Za-z]*)$/.exec(quantity) ?? [];
-  return Number(amount ?? 0) * (unitBytes[unit] ?? 1);
+  const [here, there] = [nanosOf(present), nanosOf(textAt(requests, "storage"))];
+  // Sizes that cannot be compared are left to the API server to judge.
+  if (here !== undefined && there !== undefined && here > there) requests["storage"] = present;
 }
 
 export const volume: KindRule = {

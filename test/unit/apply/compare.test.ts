@@ -54,3 +54,11 @@ test("the list of differences is bounded", () => {
   const desired = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`k${i}`, i + 1]));
   expect(differences(desired, {})).toHaveLength(20);
 });
+
+test("a quantity may be spelled otherwise, text may not", () => {
+  const limits = (memory: string) => ({ spec: { containers: [{ resources: { limits: { memory } } }] } });
+  expect(differences(limits("1024Mi"), limits("1Gi"))).toEqual([]);
+  const env = (value: string) => ({ spec: { containers: [{ env: [{ name: "A", value }] }] } });
+  expect(differences(env("1000m"), env("1"))).toHaveLength(1);
+  expect(differences({ data: { size: "1024Mi" } }, { data: { size: "1Gi" } })).toHaveLength(1);
+});
