@@ -24,6 +24,6 @@ export function addProcesses(program: Command, terminal: Terminal): void {
     .action(async (flags: { config: string }) => {
       const config = await loadConfig(flags.config, witnessConfigSchema);
       const { startWitness } = await import("../witness/start.ts");
-      await startWitness(config, { signal: terminal.signal });
+      await startWitness(config, { env: terminal.env, signal: terminal.signal });
     });
 }

@@ -75,14 +75,63 @@ export const agentConfigSchema = z
   })
   .describe("Configuration of an agent.");
 
+const etcdStoreSchema = z
+  .strictObject({
+    endpoints: z
+      .array(
+        z
+          .string()
+          .regex(/^https?:\/\/[^/\s]+$/, { error: "must be http://HOST:PORT or https://HOST:PORT" })
+          .describe("A member."),
+      )
+      .min(1)
+      .max(16)
+      .describe("Some or all members of the cluster. Those that are named are tried in turn."),
+    key: z.string().min(1).optional().describe("Key that holds everything. Absent: `lifeboat/witness/` and the pair."),
+    tls: tlsSchema.describe("For https. The files are read at the start.").optional(),
+  })
+  .refine(({ endpoints, tls }) => tls !== undefined || endpoints.every((each) => each.startsWith("http:")), {
+    error: "is required for https",
+    path: ["tls"],
+  })
+  .describe("etcd: for several witnesses of which one is at work.");
+
+const leaseStoreSchema = z
+  .strictObject({
+    kubeconfig: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Kubeconfig of the cluster that holds it: neither site's. Absent: the pod's service account."),
+    context: z.string().optional().describe("Context of the kubeconfig."),
+    namespace: z.string().min(1).default("lifeboat-system").describe("Its namespace, which must exist."),
+    name: z.string().min(1).optional().describe("Its name. Absent: `lifeboat-witness-` and the pair."),
+  })
+  .describe("A Lease object in a third cluster: for several witnesses of which one is at work.");
+
 export const witnessConfigSchema = z
   .strictObject({
     pair: pairName,
     listen: address("Address at which the agents reach this witness.").default("0.0.0.0:7444"),
     tls: tlsSchema,
-    dataDir: z.string().min(1).describe("Folder of the witness's store; must survive a restart."),
+    dataDir: z
+      .string()
+      .min(1)
+      .describe("Folder of the store on disk; must survive a restart. Required unless `store` names another one.")
+      .optional(),
+    store: z
+      .strictObject({ etcd: etcdStoreSchema.optional(), lease: leaseStoreSchema.optional() })
+      .refine(({ etcd, lease }) => (etcd === undefined) !== (lease === undefined), {
+        error: "name one of etcd, lease; leave `store` out for a store on disk",
+      })
+      .describe("Where the witness keeps what it must not forget. Absent: SQLite in `dataDir`.")
+      .optional(),
     metrics: address("Address of /metrics, /healthz and /readyz.").default("0.0.0.0:9441"),
     logLevel: level,
+  })
+  .refine(({ dataDir, store }) => dataDir !== undefined || store !== undefined, {
+    error: "is required, or name another store under `store`",
+    path: ["dataDir"],
   })
   .describe("Configuration of a witness.");
 

@@ -15,6 +15,14 @@ const textLengthMax = 240 * 1024;
 /** Shorter than a heartbeat of most profiles: an attempt that hangs is better made again. */
 const requestTimeoutMs = 2000;
 
+export interface LeaseRegisterOptions {
+  readonly client: KubeClient;
+  readonly namespace: string;
+  readonly name: string;
+  /** For a client that is this register's own. */
+  readonly onClose?: () => Promise<void>;
+}
+
 /**
  * A Lease object in a third cluster as a register: its resource version is the version. Only the object is used; its
  * holder and times mean nothing to the witness.
@@ -23,11 +31,13 @@ export class LeaseRegister implements Register {
   readonly #client: KubeClient;
   readonly #namespace: string;
   readonly #name: string;
+  readonly #onClose: (() => Promise<void>) | undefined;
 
-  constructor(options: { readonly client: KubeClient; readonly namespace: string; readonly name: string }) {
+  constructor(options: LeaseRegisterOptions) {
     this.#client = options.client;
     this.#namespace = options.namespace;
     this.#name = options.name;
+    this.#onClose = options.onClose;
   }
 
   get place(): string {
@@ -68,7 +78,9 @@ export class LeaseRegister implements Register {
     }
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    await this.#onClose?.();
+  }
 
   async #find({ signal }: StoreOptions): Promise<KubeObject | undefined> {
     const place = { namespace: this.#namespace, name: this.#name, subresource: undefined };

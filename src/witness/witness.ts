@@ -22,8 +22,8 @@ export interface WitnessOptions {
   /** `host:port`; port 0 takes a free one. */
   readonly listen: string;
   readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
-  /** Folder of the store. */
-  readonly dataDir: string;
+  /** Folder of the store, where none is given. */
+  readonly dataDir?: string | undefined;
 }
 
 export interface WitnessEnvironment {
@@ -52,7 +52,7 @@ export async function runWitness(options: WitnessOptions, environment: WitnessEn
   const { signal, log } = environment;
   const { cert, key, ca } = options.tls;
   const certificates = await Certificates.load({ certFile: cert, keyFile: key, caFile: ca });
-  const store = environment.store ?? SqliteWitnessStore.open({ path: join(options.dataDir, "witness.db") });
+  const store = environment.store ?? SqliteWitnessStore.open({ path: join(options.dataDir ?? "", "witness.db") });
   const witness = new Witness(environment, store);
   let server: RpcServer | undefined;
   try {

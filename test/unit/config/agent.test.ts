@@ -41,6 +41,26 @@ describe("a configuration file", () => {
     await expect(loadConfig(await fileWith(text), agentConfigSchema)).rejects.toThrow(message);
   });
 
+  it("of a witness needs a folder for its store, or another store", async () => {
+    const witness = (text: string) =>
+      fileWith(`{pair: lab, tls: {cert: c, key: k, ca: a}, ${text}}`).then((path) =>
+        loadConfig(path, witnessConfigSchema),
+      );
+    const etcd = 'endpoints: ["https://10.0.0.1:2379"], tls: {cert: c, key: k, ca: a}';
+    expect((await witness(`store: {etcd: {${etcd}}}`)).store?.etcd?.endpoints).toHaveLength(1);
+    expect((await witness("store: {lease: {}}")).store?.lease).toEqual({ namespace: "lifeboat-system" });
+    await expect(witness("logLevel: info")).rejects.toThrow("dataDir: is required, or name another store");
+    await expect(witness("store: {}")).rejects.toThrow("store: name one of etcd, lease");
+    await expect(witness(`store: {lease: {}, etcd: {${etcd}}}`)).rejects.toThrow("store: name one of etcd, lease");
+    await expect(witness('store: {etcd: {endpoints: ["10.0.0.1:2379"]}}')).rejects.toThrow(
+      "store.etcd.endpoints[0]: must be http://HOST:PORT",
+    );
+    await expect(witness('store: {etcd: {endpoints: ["https://a:2379"]}}')).rejects.toThrow(
+      "store.etcd.tls: is required for https",
+    );
+    await expect(witness("store: {redis: {}}")).rejects.toThrow("store.redis: unknown field; known here: etcd, lease");
+  });
+
   it("that does not exist is named", async () => {
     await expect(loadConfig("/nowhere/agent.yaml", agentConfigSchema)).rejects.toMatchObject({
       code: "ConfigInvalid",

@@ -108,7 +108,7 @@ export class Trio implements AsyncDisposable {
     return started;
   }
 
-  async witnessConfig(identity: PeerIdentity = witness): Promise<WitnessOptions> {
+  async witnessConfig(identity: PeerIdentity = witness): Promise<WitnessOptions & { readonly dataDir: string }> {
     const tls = await this.writeCertificate("witness", identity);
     return { pair: pairName, listen: "127.0.0.1:0", tls, dataDir: join(this.folder, "witness") };
   }
