@@ -10,28 +10,27 @@ export interface FarewellOptions {
   readonly serving: GroupServing;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** The group's end is in the stream: from here on its object is gone. */
-  readonly onEnded: () => void;
-  /** The group's object is there again. */
-  readonly isBack: () => boolean;
+  /** The group runs here and no move of it is under way: its end may be told. */
+  readonly mayEnd: () => boolean;
+  /** The group's object is there again, or the group has moved away. */
+  readonly isOver: () => boolean;
 }
 
 /**
  * Serves the group, and holds its lease, until the standby has the end of it on its disk: one that does not know
- * would take a silent site for a dead one. Resolves with whether that was reached before the group came back.
+ * would take a silent site for a dead one. Resolves with whether that was reached before it was over.
  */
-export async function sayFarewell({ serving, clock, signal, onEnded, isBack }: FarewellOptions): Promise<boolean> {
+export async function sayFarewell({ serving, clock, signal, mayEnd, isOver }: FarewellOptions): Promise<boolean> {
   let ended: GroupCapture | undefined;
   for (;;) {
-    const capture = serving.offers ? serving.capture : undefined;
+    if (isOver()) return false;
+    const capture = serving.offers && mayEnd() ? serving.capture : undefined;
     if (capture !== undefined && ended !== capture) {
       capture.end();
-      onEnded();
       ended = capture;
     }
     if (ended !== undefined && serving.durableSeq >= ended.head) return true;
     await acknowledgedOrLater(serving, clock, signal);
-    if (isBack() && ended !== undefined) return false;
   }
 }
 

@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { Pulse } from "../abort.ts";
 import { Applier } from "../apply/applier.ts";
 import type { DemoteReport, LocalObject } from "../apply/demotion.ts";
 import type { ObjectDifference } from "../apply/diff.ts";
@@ -8,7 +7,6 @@ import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome, Notice, StartGoal } from "../failover/runner/actions.ts";
 import { Journal } from "../journal/journal.ts";
-import { parseJson } from "../objects/json.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -17,8 +15,8 @@ import { farewellMs, sayFarewell } from "./ending.ts";
 import { SiteActions, type ActionHost, type FinalDigest } from "./group-actions.ts";
 import { GroupSpecs } from "./group-spec.ts";
 import type { GroupAges } from "./metrics.ts";
-import { showGroupObject } from "./mirror.ts";
-import { readOrigin, writeOrigin } from "./origin.ts";
+import { ShownObject } from "./mirror.ts";
+import { readEnded, readOrigin, writeEnded } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
 import { GroupProtocol } from "./protocol.ts";
 import { GroupPulling } from "./pulling.ts";
@@ -61,9 +59,8 @@ export class GroupRuntime implements ActionHost {
   readonly #serving: GroupServing;
   readonly #pulling: GroupPulling;
   readonly #protocol: GroupProtocol;
-  readonly #mirroring = new Pulse();
   readonly #applying: Background;
-  readonly #showing: Background;
+  readonly #shown: ShownObject;
   #outcomes: readonly CommandOutcome[] = [];
   #notices: readonly Notice[] = [];
   #lastStart: StartReport | undefined;
@@ -112,9 +109,16 @@ export class GroupRuntime implements ActionHost {
       await this.#forgetSpec();
       await this.applier.run(inner);
     });
-    this.#showing = new Background({ name: "mirror", ...background }, (inner) => this.#mirror(inner));
+    this.#shown = new ShownObject({
+      ...common,
+      journal,
+      specs: this.#specs,
+      isTruth: () => this.#isTruth,
+      peer: () => this.#peer(),
+      onRestored: (message) => this.notice({ code: "ObjectRestored", message }),
+    });
     this.#bornOrphaned = this.orphaned;
-    if (this.#specs.readJournal()) this.#mirroring.raise();
+    if (this.#specs.readJournal()) this.#shown.check();
     if (!this.orphaned) this.#specs.readKept();
   }
 
@@ -195,7 +199,7 @@ export class GroupRuntime implements ActionHost {
   /** The group's object at this site appeared or changed. */
   observe(object: KubeObject): void {
     const observed = this.#specs.observe(object);
-    if (observed === "foreign") this.#mirroring.raise();
+    if (observed === "foreign") this.#shown.check();
     if (observed === "adopted" && this.group !== undefined) this.#serving.update(object, this.group);
     this.#options.onChange();
   }
@@ -257,12 +261,8 @@ export class GroupRuntime implements ActionHost {
     return (await this.applier.diff(options)).filter(({ key }) => this.#serving.isGroups(key));
   }
 
-  async showObject(as: "original" | "mirror", { signal }: { signal: AbortSignal }): Promise<void> {
-    const text = this.journal.specText();
-    const peer = this.#peer();
-    if (text === undefined || peer === undefined) return;
-    const object = parseJson(text) as KubeObject;
-    await showGroupObject(this.#parts.client, object, as === "mirror" ? peer : undefined, { signal });
+  showObject(as: "original" | "mirror", options: { signal: AbortSignal }): Promise<void> {
+    return this.#shown.show(as, options);
   }
 
   pull(): void {
@@ -290,7 +290,7 @@ export class GroupRuntime implements ActionHost {
   }
 
   #committed(): void {
-    if (this.#specs.readJournal()) this.#mirroring.raise();
+    if (this.#specs.readJournal()) this.#shown.check();
     if (this.orphaned && !this.#bornOrphaned) this.#orphan();
     this.#options.onChange();
   }
@@ -314,15 +314,10 @@ export class GroupRuntime implements ActionHost {
       .catch(() => undefined);
   }
 
-  /** Shows the spec of the peer at this site, whenever it has changed and this site is not active. */
-  async #mirror({ signal }: { signal: AbortSignal }): Promise<void> {
-    for (;;) {
-      await this.#mirroring.wait({ signal });
-      const origin = readOrigin(this.journal);
-      if (origin !== "copy" && origin !== "none") continue;
-      await writeOrigin(this.journal, "copy");
-      await this.showObject("mirror", { signal });
-    }
+  /** What is at this site is no copy: its object here is the group's own. */
+  get #isTruth(): boolean {
+    const origin = readOrigin(this.journal);
+    return origin === "none" ? this.#serving.offers : origin !== "copy";
   }
 
   finalDigest(options: { signal: AbortSignal }): Promise<FinalDigest> {
@@ -351,27 +346,46 @@ export class GroupRuntime implements ActionHost {
     this.notice({ code: "TakenDown", message });
   }
 
+  /** The object is gone from this site, for a reason yet unknown. */
+  forgetObject(): void {
+    this.#specs.forgetObject();
+  }
+
+  /** The object is not there, and nobody was seen deleting it: the group goes on, and shows it again. */
+  absent(): void {
+    this.#specs.forgetObject();
+    this.#shown.check();
+  }
+
+  /** Somebody has deleted the group here, and what follows from that is not all done. */
+  get ended(): boolean {
+    return readEnded(this.journal);
+  }
+
   /**
-   * The object is gone from this site. Returns whether that ends the group here: at the site that runs it, not at a
-   * standby, whose mirror is only shown again.
+   * Somebody has deleted the object at this site. Returns whether that ends the group here: at the site that runs it,
+   * not at a standby, whose mirror is only shown again.
    */
   async deleted(): Promise<boolean> {
-    this.#specs.forgetObject();
     if (this.orphaned) return true;
-    const origin = readOrigin(this.journal);
-    if (origin === "copy" || (origin === "none" && !this.#serving.offers)) {
-      this.#mirroring.raise();
+    if (!this.#isTruth) {
+      this.#shown.check();
       return false;
     }
+    // Also for the next process: to it the object is merely not there.
+    await writeEnded(this.journal, true);
     this.#log.info("the group was deleted; what runs here goes on unprotected once the peer knows");
     this.#specs.restoreKept();
-    return sayFarewell({
+    const { clock } = this.#parts;
+    const hasEnded = await sayFarewell({
       serving: this.#serving,
-      clock: this.#parts.clock,
+      clock,
       signal: this.#options.signal,
-      onEnded: () => this.#specs.forgetObject(),
-      isBack: () => this.object !== undefined,
+      mayEnd: () => readOrigin(this.journal) !== "held",
+      isOver: () => this.object !== undefined || readOrigin(this.journal) === "copy",
     });
+    if (!hasEnded) await writeEnded(this.journal, false);
+    return hasEnded;
   }
 
   started(goal: StartGoal, report: { readonly failed: number; readonly tookMs: number }): void {
@@ -387,7 +401,7 @@ export class GroupRuntime implements ActionHost {
     this.#serving.stopServing();
     await this.#serving.stopCapture();
     await this.#pulling.stop();
-    await this.#showing.stop();
+    await this.#shown.stop();
     await this.#applying.stop();
     await this.#parts.metrics.close(this.name);
     this.journal.close();

@@ -1,16 +1,17 @@
-import { readdir, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
 import { checkGroups } from "../config/check-groups.ts";
 import type { ProtectionGroup } from "../config/group.ts";
 import { parseGroup } from "../config/parse-group.ts";
 import { LifeboatError } from "../errors.ts";
-import { Reflector, type ReflectorHandler } from "../kube/reflector.ts";
+import { Reflector, type ReflectorHandler, type ReflectorPhase } from "../kube/reflector.ts";
 import { resources } from "../kube/resource.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { GroupsUpdate } from "../rpc/messages.ts";
 import { watchGroups } from "../rpc/replication.ts";
 import { safeError } from "../telemetry/log.ts";
+import { GroupDefinition } from "./group-definition.ts";
 import { GroupRuntime, journalPath } from "./group-runtime.ts";
 import type { AgentParts } from "./parts.ts";
 import { RequestDesk } from "./request-desk.ts";
@@ -48,10 +49,12 @@ export class GroupSet {
   readonly #entries = new Map<string, Entry>();
   /** Groups whose objects were deleted and that are not let go of yet. */
   readonly #ending = new Set<string>();
+  readonly #definition: GroupDefinition;
 
   constructor(parts: AgentParts, signal: AbortSignal) {
     this.#parts = parts;
     this.#signal = signal;
+    this.#definition = new GroupDefinition(parts);
   }
 
   get runtimes(): GroupRuntime[] {
@@ -70,11 +73,24 @@ export class GroupSet {
     const { client, clock, random, log } = this.#parts;
     const handler: ReflectorHandler = {
       upsert: (object) => this.#observe(object),
-      removed: ({ name }) => this.#removed(name),
-      synced: () => this.#endUnseen(),
+      removed: ({ name }, how) => {
+        if (how === "deleted") this.#removed(name, true);
+        else this.#absent(name);
+      },
+      synced: () => {
+        void this.#definition.note({ signal });
+        this.#lookForAbsent();
+      },
+    };
+    const onPhase = (phase: ReflectorPhase): void => {
+      if (phase !== "rewound") return;
+      log.warn("the API server was restored from a backup: its groups are taken as they are, and none ends by it");
+      reflector.acceptRewind();
     };
     const resource = resources.protectionGroups;
-    await new Reflector({ client, resource, handler, clock, random, log }).run({ signal });
+    const reflector = new Reflector({ client, resource, handler, onPhase, clock, random, log });
+    await this.#definition.note({ signal });
+    await reflector.run({ signal });
   }
 
   /** Follows what one peer serves, for ever. */
@@ -159,24 +175,33 @@ export class GroupSet {
   }
 
   /**
-   * The object is gone. At the active site that ends the group: what runs goes on, unprotected. At the standby the
-   * mirror is written again with the next record; removing it by hand changes nothing.
+   * Somebody has deleted the object; `confirm` unless that is known to be the wish for this group. At the active site
+   * it ends the group: what runs goes on, unprotected. At the standby the mirror is written again.
    */
-  #removed(name: string): void {
+  #removed(name: string, confirm: boolean): void {
     const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    entry.runtime.forgetObject();
     // A second end would take away what has begun under the same name since.
-    if (entry === undefined || this.#ending.has(name)) return;
+    if (this.#ending.has(name)) return;
     this.#ending.add(name);
-    void this.#end(name, entry)
+    void this.#end(name, entry, confirm)
       .catch((error: unknown) => {
+        if (this.#signal.aborted) return;
         this.#parts.log.error({ group: name, error: safeError(error) }, "the group could not be ended in order");
       })
       .finally(() => this.#ending.delete(name));
   }
 
-  /** Groups whose object was deleted while no agent ran here. */
-  #endUnseen(): void {
-    for (const { runtime } of this.#entries.values()) if (runtime.object === undefined) this.#removed(runtime.name);
+  /** The object is not there, and nobody was seen deleting it: a store set back, an agent that was away. */
+  #absent(name: string): void {
+    const runtime = this.#entries.get(name)?.runtime;
+    if (runtime?.ended === true) this.#removed(name, false);
+    else runtime?.absent();
+  }
+
+  #lookForAbsent(): void {
+    for (const { runtime } of this.#entries.values()) if (runtime.object === undefined) this.#absent(runtime.name);
   }
 
   /** A group that has ended at its source is opened anew as what it left behind. */
@@ -192,12 +217,25 @@ export class GroupSet {
     this.#changed(name);
   }
 
-  async #end(name: string, entry: Entry): Promise<void> {
-    if (!(await entry.runtime.deleted())) return;
+  async #end(name: string, entry: Entry, confirm: boolean): Promise<void> {
+    const { runtime } = entry;
+    const { config, log } = this.#parts;
+    if (confirm && !(await this.#definition.stands({ signal: this.#signal }))) {
+      log.warn({ group: name }, "the group's object went with its custom resource definition; the group goes on");
+      if (runtime.object === undefined) runtime.absent();
+      return;
+    }
+    if (!(await runtime.deleted())) return;
     this.#entries.delete(name);
     clearTimeout(entry.timer);
-    await entry.runtime.close();
-    await rm(journalPath(this.#parts.config.dataDir, name), { force: true });
+    const divergent = runtime.journal.divergentKeys().length;
+    await runtime.close();
+    if (divergent === 0) {
+      await rm(journalPath(config.dataDir, name), { force: true });
+      return;
+    }
+    const path = await setAside(config.dataDir, name, this.#parts.clock.wallMs());
+    log.warn({ group: name, divergent, path }, "the ended group's journal holds what nobody has looked at; it is kept");
   }
 
   #changed(name: string): void {
@@ -212,4 +250,13 @@ export class GroupSet {
       });
     }, statusDelayMs);
   }
+}
+
+/** Moves an ended group's journal to where nobody opens or removes it. Returns its new path. */
+async function setAside(dataDir: string, group: string, wallMs: number): Promise<string> {
+  const folder = join(dataDir, "ended");
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, `${group}-${Math.floor(wallMs / 1000)}.db`);
+  await rename(journalPath(dataDir, group), path);
+  return path;
 }

@@ -1,6 +1,7 @@
 import { unmatchedMutations } from "../config/check-group.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import { parseGroup } from "../config/parse-group.ts";
+import { requestAnnotation } from "../config/requests.ts";
 import { LifeboatError } from "../errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import { canonicalJson, parseJson } from "../objects/json.ts";
@@ -126,7 +127,7 @@ export class GroupSpecs {
   restoreKept(): void {
     const stored = this.#storedObject();
     if (this.#group !== undefined || stored === undefined) return;
-    this.#object = stored;
+    this.#kept = stored;
     const group = this.#parse(stored);
     if (group !== undefined) this.#take(group);
   }
@@ -144,6 +145,14 @@ export class GroupSpecs {
     const group = this.#parse(parseJson(text) as KubeObject);
     if (group !== undefined) this.#take(group);
     return origin === "copy" || origin === "none";
+  }
+
+  /** The object as it was last valid here, without what a person asked of it once. */
+  lastObject(): KubeObject | undefined {
+    const stored = this.#storedObject();
+    if (stored === undefined) return undefined;
+    const { [marks.failover]: _failover, [requestAnnotation]: _request, ...kept } = stored.metadata.annotations ?? {};
+    return { ...stored, metadata: { ...stored.metadata, annotations: kept } };
   }
 
   /**

@@ -20,3 +20,14 @@ export function readOrigin(journal: Journal): Origin {
 export async function writeOrigin(journal: Journal, origin: Origin): Promise<void> {
   if (readOrigin(journal) !== origin) await journal.putState(recordName, origin);
 }
+
+const endedName = "agent/ended";
+
+/** Somebody has deleted the group's object here, seen by an agent of this site; what follows from it is not all done. */
+export function readEnded(journal: Journal): boolean {
+  return journal.getState(endedName) === true;
+}
+
+export async function writeEnded(journal: Journal, ended: boolean): Promise<void> {
+  if (readEnded(journal) !== ended) await journal.putState(endedName, ended ? true : undefined);
+}

@@ -15,8 +15,8 @@ import { errorOfStatus, hasReason, kubeStatusOf, parseStatus } from "./status.ts
 export interface ReflectorHandler {
   /** The object exists and looks like this. It is parsed for this call: whoever keeps it keeps its memory. */
   upsert(object: KubeObject): void;
-  /** The object is gone. */
-  removed(place: ObjectPlace): void;
+  /** The object is gone: its end was seen (`deleted`), or it was not in a full list (`absent`). */
+  removed(place: ObjectPlace, how: "deleted" | "absent"): void;
   /** A full list has been delivered: what was not in it does not exist. Called after every list. */
   synced(): void;
 }
@@ -251,7 +251,7 @@ export class Reflector {
   }
 
   #listed(gone: KnownObjects, version: string): void {
-    for (const place of gone.places()) this.#remove(place);
+    for (const place of gone.places()) this.#remove(place, "absent");
     this.#version = version;
     this.#highest = version;
     this.#synced = true;
@@ -339,7 +339,7 @@ export class Reflector {
       this.#initialEvent(event.type, event.object, version, this.#initial);
       return;
     }
-    if (event.type === "DELETED") this.#remove(placeOf(event.object));
+    if (event.type === "DELETED") this.#remove(placeOf(event.object), "deleted");
     else if (event.type !== "BOOKMARK") this.#deliver(event.object);
     this.#version = version;
     this.#highest = version;
@@ -361,7 +361,7 @@ export class Reflector {
     }
     const place = placeOf(object);
     gone.delete(place);
-    if (type === "DELETED") this.#remove(place);
+    if (type === "DELETED") this.#remove(place, "deleted");
     else if (this.known.version(place) !== version) this.#deliver(object);
   }
 
@@ -371,9 +371,9 @@ export class Reflector {
     this.#contain(() => this.#options.handler.upsert(object), place);
   }
 
-  #remove(place: ObjectPlace): void {
+  #remove(place: ObjectPlace, how: "deleted" | "absent"): void {
     if (!this.known.delete(place)) return;
-    this.#contain(() => this.#options.handler.removed(place), undefined);
+    this.#contain(() => this.#options.handler.removed(place, how), undefined);
   }
 
   /** A defect in a handler must not end the watch of all other objects; the next list delivers the object again. */

@@ -5,8 +5,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
+import type { GroupStatus } from "../../src/config/group.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { hasCondition } from "../pair/pair.ts";
+import { waitFor } from "../pair/wait.ts";
 import {
   configMap,
   contents,
@@ -15,6 +17,7 @@ import {
   groupSpec,
   isCaughtUp,
   namespace,
+  patienceMs,
   runLifeboat,
   type Scene,
   secret,
@@ -179,7 +182,49 @@ describe("check", () => {
   });
 });
 
+describe("a group's object that is lost", () => {
+  const isActive = ({ role, state }: Partial<GroupStatus>) => role === "active" && state === "Active";
+
+  it("with the custom resource definition does not end the group, and comes back with it", async () => {
+    const { epoch } = await scene.untilStatus("active", "east", group, isActive);
+    const before = await contents(scene, "west", ["shop"]);
+    const crds = fileURLToPath(new URL("../../charts/lifeboat/crds", import.meta.url));
+    await scene.bed.kubectl("east", ["delete", "crd", "protectiongroups.lifeboat.dev"]);
+    const told = async () =>
+      (await scene.log("east")).includes("went with its custom resource definition") || undefined;
+    await waitFor("the agent's word", told, { limitMs: patienceMs, signal: scene.signal });
+    await scene.apply("east", configMap("shop", "without-definition", { a: "1" }));
+    await scene.until("the copy", "west", configMap("shop", "without-definition"), (found) => found !== undefined);
+    await scene.bed.kubectl("east", ["apply", "-f", crds]);
+    await scene.until("the group", "east", groupObject, (found) => found !== undefined);
+    await scene.untilStatus("active", "east", group, (status) => isActive(status) && status.epoch === epoch);
+    await scene.remove("east", configMap("shop", "without-definition"));
+    await scene.until("no copy", "west", configMap("shop", "without-definition"), (found) => found === undefined);
+    expect(await contents(scene, "west", ["shop"])).toEqual(before);
+    await expectSame(scene, ["shop"]);
+  });
+
+  it("while no agent ran at the active site is shown again, without what was asked of it once", async () => {
+    await scene.bed.kubectl("east", ["annotate", "protectiongroup", group, "note=kept"]);
+    await scene.until("the note", "west", groupObject, (found) => found?.metadata.annotations?.["note"] === "kept");
+    await scene.pair.stopMember("east", { signal: "SIGKILL" });
+    await scene.remove("east", groupObject);
+    await scene.pair.startAgent("east");
+    const found = await scene.until("the group", "east", groupObject, (object) => object !== undefined);
+    expect(found?.metadata.annotations).toMatchObject({ note: "kept" });
+    expect(Object.keys(found?.metadata.annotations ?? {}).filter((name) => name.startsWith("lifeboat.dev/"))).toEqual(
+      [],
+    );
+    await scene.untilStatus("active", "east", group, isActive);
+    expect(await scene.log("east")).toContain("gone without having been deleted");
+    await scene.untilStatus("following", "west", group, ({ role, active }) => role === "standby" && active === "east");
+    await expectSame(scene, ["shop"]);
+  });
+});
+
 describe("a group that is deleted", () => {
+  const ends = async () => (await scene.log("east")).split("the group was deleted").length - 1;
+
   it("is refused a purge where it runs", async () => {
     const { code, err } = await scene.lifeboat("east", "purge", group, "--site", "east");
     expect({ code, err }).toMatchObject({
@@ -212,7 +257,11 @@ describe("a group that is deleted", () => {
 
   it("is known to be deleted also by a standby that was away", async () => {
     await scene.pair.stopMember("west");
+    const before = await ends();
     await scene.remove("east", groupObject);
+    // What an agent has not seen it does not know; from here on it does, and so does its next process.
+    const seen = async () => (await ends()) > before || undefined;
+    await waitFor("the end", seen, { limitMs: patienceMs, signal: scene.signal });
     await scene.pair.restartAgent("east", { signal: "SIGKILL" });
     await scene.pair.startAgent("west");
     await scene.untilStatus("orphaned", "west", group, ({ state }) => state === "Orphaned");
