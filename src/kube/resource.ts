@@ -87,5 +87,6 @@ export const resources = {
     "validatingadmissionpolicybindings",
     false,
   ),
+  gates: wellKnown("lifeboat.dev", "v1alpha1", "Gate", "gates", false),
   protectionGroups: wellKnown("lifeboat.dev", "v1alpha1", "ProtectionGroup", "protectiongroups", false),
 } as const;

@@ -12,6 +12,8 @@ const rooms = [
   "cli",
   "agent",
   "witness",
+  "guard",
+  "admission",
   "failover/runner",
   "apply",
   "capture",

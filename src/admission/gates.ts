@@ -1,0 +1,328 @@
+import { Pulse, runTogether } from "../abort.ts";
+import { backoffMs, type Clock, type Random } from "../clock.ts";
+import { hasCode, LifeboatError, messageOf } from "../errors.ts";
+import type { KubeClient } from "../kube/client.ts";
+import { Reflector } from "../kube/reflector.ts";
+import { pathOf, placeOf, resources, type KubeResource } from "../kube/resource.ts";
+import { hasReason } from "../kube/status.ts";
+import { canonicalJson } from "../objects/json.ts";
+import type { KubeObject } from "../objects/object.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
+import {
+  gateBinding,
+  gateLabel,
+  gateManager,
+  gateName,
+  gateParameter,
+  gatePolicy,
+  isAsWanted,
+  type GateEpoch,
+  type GateState,
+  type GateSubject,
+} from "./policy.ts";
+
+/** An opened gate takes effect when the API server has seen its parameter: milliseconds, unless it is very busy. */
+const effectMaxMs = 5_000;
+const effectPollMs = 20;
+const repairLimits = { firstMs: 100, maxMs: 15_000 };
+
+export interface GatesOptions {
+  readonly client: KubeClient;
+  readonly site: string;
+  /** Called when what {@link AdmissionGates.problem} says may have changed. Must not throw. */
+  readonly onChange?: () => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+interface Gate {
+  subject: GateSubject | undefined;
+  state: GateState | undefined;
+  /** One writer at a time. */
+  work: Promise<void>;
+  problem: string | undefined;
+  failures: number;
+}
+
+/**
+ * The gates of all groups at one site: what is wanted, written, and written again whenever somebody changes or removes
+ * it. A site whose API server has no ValidatingAdmissionPolicy, or does not let the agent write one, goes on without;
+ * {@link problem} says so.
+ */
+export class AdmissionGates {
+  readonly #options: GatesOptions;
+  readonly #gates = new Map<string, Gate>();
+  readonly #dirty = new Set<string>();
+  readonly #wake = new Pulse();
+
+  constructor(options: GatesOptions) {
+    this.#options = options;
+  }
+
+  /** What keeps a group's gate from being in force, for people; `undefined` where it is. */
+  problem(group: string): string | undefined {
+    return this.#gates.get(group)?.problem;
+  }
+
+  /** What the gate of a group covers. Until {@link open} or {@link close} has been called nothing is installed. */
+  cover(group: string, subject: Pick<GateSubject, "spec" | "namespaces">): void {
+    const gate = this.#gate(group);
+    const next: GateSubject = { group, site: this.#options.site, ...subject };
+    if (gate.subject !== undefined && sameSubject(gate.subject, next)) return;
+    gate.subject = next;
+    this.#touch(group);
+  }
+
+  /**
+   * The group may be started here. Resolves when the API server lets it; rejects with a retryable error where that
+   * takes too long.
+   */
+  async open(group: string, epoch: GateEpoch, { signal }: { signal: AbortSignal }): Promise<void> {
+    const gate = this.#gate(group);
+    gate.state = { open: true, epoch, message: "" };
+    await this.#bring(group, gate, signal);
+    await this.#whenOpen(group, gate, signal);
+  }
+
+  /** The group must not be started here. A gate that cannot be closed is retried; {@link problem} tells. */
+  async close(
+    group: string,
+    state: { readonly epoch: GateEpoch; readonly message: string },
+    { signal }: { signal: AbortSignal },
+  ): Promise<void> {
+    const gate = this.#gate(group);
+    gate.state = { open: false, ...state };
+    await this.#bring(group, gate, signal);
+  }
+
+  /** Removes the gate of a group that has ended. Rejects where something of it could not be removed. */
+  async remove(group: string, { signal }: { signal: AbortSignal }): Promise<void> {
+    const gate = this.#gates.get(group);
+    this.#gates.delete(group);
+    this.#dirty.delete(group);
+    await gate?.work;
+    await removeGate(this.#options.client, group, { signal });
+  }
+
+  /** Watches over all gates until the signal aborts. */
+  async run({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { client, clock, random, log } = this.#options;
+    const follow = (resource: KubeResource) => {
+      const reflector = new Reflector({
+        client,
+        resource,
+        labelSelector: gateLabel,
+        clock,
+        random,
+        log,
+        handler: {
+          upsert: (object) => this.#look(object.metadata.labels?.[gateLabel], object),
+          removed: ({ name }) => this.#missing(name),
+          synced: () => this.#touchAll(),
+        },
+      });
+      return (options: { signal: AbortSignal }) => reflector.run(options);
+    };
+    await runTogether(
+      [
+        follow(resources.gates),
+        follow(resources.admissionPolicies),
+        follow(resources.admissionBindings),
+        (options) => this.#repair(options),
+      ],
+      { signal },
+    );
+  }
+
+  #gate(group: string): Gate {
+    const found = this.#gates.get(group);
+    if (found !== undefined) return found;
+    const gate: Gate = {
+      subject: undefined,
+      state: undefined,
+      work: Promise.resolve(),
+      problem: undefined,
+      failures: 0,
+    };
+    this.#gates.set(group, gate);
+    return gate;
+  }
+
+  #look(group: string | undefined, object: KubeObject): void {
+    const wanted = this.#wanted(group ?? "").find((one) => one.kind === object.kind);
+    if (group !== undefined && wanted !== undefined && !isAsWanted(object, wanted)) this.#touch(group);
+  }
+
+  #missing(name: string): void {
+    for (const group of this.#gates.keys()) if (gateName(group) === name) this.#touch(group);
+  }
+
+  #touchAll(): void {
+    for (const group of this.#gates.keys()) this.#touch(group);
+  }
+
+  #touch(group: string): void {
+    this.#dirty.add(group);
+    this.#wake.raise();
+  }
+
+  async #repair({ signal }: { signal: AbortSignal }): Promise<never> {
+    const { clock, random } = this.#options;
+    for (;;) {
+      await this.#wake.wait({ signal });
+      const groups = [...this.#dirty];
+      this.#dirty.clear();
+      await Promise.all(
+        groups.map(async (group) => {
+          const gate = this.#gates.get(group);
+          if (gate === undefined) return;
+          await this.#bring(group, gate, signal);
+        }),
+      );
+      const failures = Math.max(0, ...groups.map((group) => this.#gates.get(group)?.failures ?? 0));
+      if (failures > 0) await clock.sleep(backoffMs(failures - 1, repairLimits, random), { signal });
+    }
+  }
+
+  /** In this order nothing is refused for want of a parameter. */
+  #wanted(group: string): KubeObject[] {
+    const { subject, state } = this.#gates.get(group) ?? {};
+    if (subject === undefined || state === undefined) return [];
+    return [gateParameter(group, state), gatePolicy(subject), gateBinding(subject)];
+  }
+
+  /** Brings the gate to what is wanted now; never rejects but for the signal. */
+  async #bring(group: string, gate: Gate, signal: AbortSignal): Promise<void> {
+    const before = gate.work;
+    const work = before.then(async () => this.#write(group, gate, signal));
+    gate.work = work.catch(() => undefined);
+    await work;
+  }
+
+  async #write(group: string, gate: Gate, signal: AbortSignal): Promise<void> {
+    const { client, log, onChange } = this.#options;
+    const had = gate.problem;
+    try {
+      const wanted = this.#wanted(group);
+      if (wanted.length === 0) return;
+      for (const object of wanted) await bring(client, object, { signal });
+      gate.problem = undefined;
+      gate.failures = 0;
+    } catch (error) {
+      signal.throwIfAborted();
+      gate.problem = hasCode(error, "NotFound")
+        ? "the API server has no gates.lifeboat.dev, or no ValidatingAdmissionPolicy (Kubernetes 1.30 or later)"
+        : messageOf(error);
+      gate.failures++;
+      this.#touch(group);
+      if (had !== gate.problem) log.warn({ group, error: safeError(error) }, "the group's gate could not be written");
+    }
+    if (had !== gate.problem) onChange?.();
+  }
+
+  /** Asks, by something that is not stored, until it is not the gate that refuses. */
+  async #whenOpen(group: string, gate: Gate, signal: AbortSignal): Promise<void> {
+    const { client, clock } = this.#options;
+    const namespace = gate.subject?.namespaces[0];
+    if (namespace === undefined) return;
+    const endMs = clock.monotonicMs() + effectMaxMs;
+    while (await isRefused(client, group, namespace, signal)) {
+      if (gate.problem !== undefined) await this.#bring(group, gate, signal);
+      if (clock.monotonicMs() > endMs) {
+        throw new LifeboatError("FailoverRefused", `the API server still enforces the closed gate of group ${group}`, {
+          op: "admission.open",
+          retryable: true,
+          hint: `look at: kubectl get gate ${gateName(group)} -o yaml`,
+        });
+      }
+      await clock.sleep(effectPollMs, { signal });
+    }
+  }
+}
+
+/** Removes the three objects of a gate, if they are there; the binding first, so that nothing is refused meanwhile. */
+export async function removeGate(
+  client: KubeClient,
+  group: string,
+  { signal }: { signal: AbortSignal },
+): Promise<void> {
+  const place = { name: gateName(group) };
+  await client.delete(resources.admissionBindings, place, { signal });
+  await client.delete(resources.admissionPolicies, place, { signal });
+  await dropFinalizers(client, place, { signal });
+  await client.delete(resources.gates, place, { signal });
+}
+
+async function dropFinalizers(
+  client: KubeClient,
+  place: { readonly name: string },
+  { signal }: { signal: AbortSignal },
+): Promise<void> {
+  const patch = { type: "merge", body: { metadata: { finalizers: null } } } as const;
+  try {
+    await client.patch(resources.gates, place, patch, { fieldManager: gateManager, signal });
+  } catch (error) {
+    if (!hasCode(error, "NotFound")) throw error;
+  }
+}
+
+/** Brings one object to what is wanted, whatever is there now. */
+async function bring(client: KubeClient, wanted: KubeObject, { signal }: { signal: AbortSignal }): Promise<void> {
+  const resource = resourceOf(wanted);
+  const options = { fieldManager: gateManager, signal };
+  for (;;) {
+    const live = await client.find(resource, placeOf(wanted), { signal });
+    try {
+      if (live === undefined) await client.create(resource, wanted, options);
+      else if (isAsWanted(live, wanted)) return;
+      else if (live.metadata.deletionTimestamp === undefined) {
+        const { resourceVersion = "" } = live.metadata;
+        await client.put(resource, { ...wanted, metadata: { ...wanted.metadata, resourceVersion } }, options);
+      } else {
+        // What is being deleted cannot be kept; it is let go and made anew at once.
+        await dropFinalizers(client, { name: wanted.metadata.name }, { signal });
+        continue;
+      }
+      return;
+    } catch (error) {
+      if (!hasReason(error, "Conflict") && !hasReason(error, "AlreadyExists")) throw error;
+    }
+  }
+}
+
+function resourceOf({ kind }: KubeObject): KubeResource {
+  if (kind === "Gate") return resources.gates;
+  return kind === "ValidatingAdmissionPolicy" ? resources.admissionPolicies : resources.admissionBindings;
+}
+
+/** Whether the gate, and nothing else, refuses a Deployment of this group. */
+async function isRefused(client: KubeClient, group: string, namespace: string, signal: AbortSignal): Promise<boolean> {
+  const labels = { "lifeboat.dev/probe": "gate", "lifeboat.dev/group": group };
+  const probe = {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: "lifeboat-gate-probe", namespace, labels },
+    spec: {
+      replicas: 1,
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: { containers: [{ name: "probe", image: "probe" }] } },
+    },
+  };
+  try {
+    await client.request("POST", pathOf(resources.deployments, { namespace }), {
+      query: { dryRun: "All", fieldManager: gateManager },
+      body: JSON.stringify(probe),
+      signal,
+    });
+    return false;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (hasCode(error, "KubeUnreachable") || hasCode(error, "Timeout")) throw error;
+    return messageOf(error).includes(`'${gateName(group)}'`);
+  }
+}
+
+function sameSubject(a: GateSubject, b: GateSubject): boolean {
+  return canonicalJson(a) === canonicalJson(b);
+}

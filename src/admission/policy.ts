@@ -1,0 +1,194 @@
+import type { GroupSpec } from "../config/group.ts";
+import { firstSite, namespaceAt } from "../config/match.ts";
+import type { KubeObject } from "../objects/object.ts";
+import { nowhere } from "../render/kinds/workloads.ts";
+import { gatedExpression, scaledKinds, text } from "./expressions.ts";
+
+/**
+ * The objects by which a site's own API server keeps a group from being started where it must not run: one
+ * ValidatingAdmissionPolicy, its binding, and the parameter that says whether the gate is open. Pure.
+ *
+ * Nobody is exempt, Lifeboat included: what starts the group opens the gate first, under the epoch that allows it, and
+ * the parameter's kind refuses an epoch that goes back.
+ */
+
+/** Label on all three, with the group's name. */
+export const gateLabel = "lifeboat.dev/gate";
+/** Keeps the parameter from going unnoticed: without it the API server refuses every pod of the group. */
+export const gateFinalizer = "lifeboat.dev/gate";
+export const gateManager = "lifeboat-gate";
+
+export interface GateState {
+  /** Whether the group may be started at this site. */
+  readonly open: boolean;
+  readonly epoch: GateEpoch;
+  /** What a person is told whose request is refused. */
+  readonly message: string;
+}
+
+/** What of an epoch decides which parameter is newer. */
+export interface GateEpoch {
+  readonly generation: number;
+  readonly counter: number;
+}
+
+export interface GateSubject {
+  readonly group: string;
+  readonly spec: GroupSpec;
+  readonly site: string;
+  /** The group's namespaces, as they are named at this site. */
+  readonly namespaces: readonly string[];
+}
+
+/** Name of all three objects. */
+export function gateName(group: string): string {
+  return `lifeboat-gate-${group}`;
+}
+
+/**
+ * The parameter. No ConfigMap: API servers (1.30 to 1.36 at least) stop to follow parameters of a built-in kind for good
+ * once no binding names one for a second, and then decide by what they last saw (kubernetes/kubernetes#130887).
+ */
+export function gateParameter(group: string, { open, epoch, message }: GateState): KubeObject {
+  return {
+    apiVersion: "lifeboat.dev/v1alpha1",
+    kind: "Gate",
+    metadata: { ...metadataOf(group), finalizers: [gateFinalizer] },
+    spec: { open, generation: epoch.generation, counter: epoch.counter, message },
+  };
+}
+
+export function gateBinding({ group, namespaces }: GateSubject): KubeObject {
+  return {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "ValidatingAdmissionPolicyBinding",
+    metadata: metadataOf(group),
+    spec: {
+      policyName: gateName(group),
+      paramRef: { name: gateName(group), parameterNotFoundAction: "Deny" },
+      validationActions: ["Deny"],
+      matchResources: {
+        // Without a value `In` is refused; no namespace has the empty name.
+        namespaceSelector: {
+          matchExpressions: [
+            {
+              key: "kubernetes.io/metadata.name",
+              operator: "In",
+              values: namespaces.length === 0 ? [""] : [...namespaces].sort(),
+            },
+          ],
+        },
+      },
+    },
+  };
+}
+
+const nowhereLabel = Object.keys(nowhere)[0] ?? "";
+
+/** `old` may be null (a create): then there was nothing. */
+const nodeSelectorHas = (which: "object" | "oldObject"): string =>
+  `has(${which}.spec.template.spec.nodeSelector) && ${text(nowhereLabel)} in ${which}.spec.template.spec.nodeSelector`;
+
+const suspended = (which: "object" | "oldObject"): string =>
+  `(has(${which}.spec.suspend) && ${which}.spec.suspend == true)`;
+
+/** Replicas of a workload are filled in by the API server before this; those of a scale are left out when zero. */
+const replicas = (which: "object" | "oldObject"): string =>
+  `(has(${which}.spec) && has(${which}.spec.replicas) ? ${which}.spec.replicas : 0)`;
+
+/** Whether the request would start something that did not run before it. */
+const starts = [
+  "variables.sub == 'binding' || (request.kind.kind == 'Pod' && variables.sub == '') ? true",
+  `request.kind.kind == 'DaemonSet' ? !(${nodeSelectorHas("object")}) && (oldObject == null || (${nodeSelectorHas("oldObject")}))`,
+  `request.kind.kind == 'Job' || request.kind.kind == 'CronJob' ? !${suspended("object")} && (oldObject == null || ${suspended("oldObject")})`,
+  `oldObject == null ? ${replicas("object")} > 0 : ${replicas("object")} > ${replicas("oldObject")}`,
+].join(" : ");
+
+const kindOf = [
+  `variables.sub == 'scale' ? (request.resource.resource in variables.scaled ? variables.scaled[request.resource.resource] : '')`,
+  "request.kind.group == '' ? request.kind.kind",
+  "request.kind.group + '/' + request.kind.kind",
+].join(" : ");
+
+const controllers = "object.metadata.ownerReferences.filter(one, has(one.controller) && one.controller)";
+const ownerOf = `has(object.metadata.ownerReferences) && ${controllers}.size() > 0 ? ${controllers}[0].kind + '/' + ${controllers}[0].name : ''`;
+
+export function gatePolicy({ group, spec, site, namespaces }: GateSubject): KubeObject {
+  const first = firstSite(spec);
+  const named = new Map(namespaces.map((name) => [name, namespaceAt(spec, name, site, first)]));
+  const rule = (apiGroups: string[], kinds: string[], operations: string[]): unknown => ({
+    apiGroups,
+    apiVersions: ["*"],
+    resources: kinds,
+    operations,
+  });
+  return {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "ValidatingAdmissionPolicy",
+    metadata: metadataOf(group),
+    spec: {
+      failurePolicy: "Fail",
+      paramKind: { apiVersion: "lifeboat.dev/v1alpha1", kind: "Gate" },
+      matchConstraints: {
+        resourceRules: [
+          rule(["apps"], ["deployments", "statefulsets", "replicasets", "daemonsets"], ["CREATE", "UPDATE"]),
+          rule(["batch"], ["jobs", "cronjobs"], ["CREATE", "UPDATE"]),
+          rule([""], ["replicationcontrollers"], ["CREATE", "UPDATE"]),
+          rule([""], ["pods", "pods/binding"], ["CREATE"]),
+          rule(["*"], ["*/scale"], ["UPDATE"]),
+        ],
+      },
+      variables: [
+        { name: "open", expression: "params.spec.open" },
+        { name: "sub", expression: "has(request.subResource) ? request.subResource : ''" },
+        { name: "scaled", expression: celMap(scaledKinds) },
+        { name: "kind", expression: kindOf },
+        { name: "name", expression: "has(request.name) && request.name != '' ? request.name : object.metadata.name" },
+        { name: "labels", expression: "has(object.metadata.labels) ? object.metadata.labels : {}" },
+        { name: "owner", expression: ownerOf },
+        { name: "gated", expression: gatedExpression(group, spec, site, named) },
+        { name: "starts", expression: starts },
+      ],
+      validations: [
+        {
+          expression: "variables.open || !variables.starts || !variables.gated",
+          messageExpression: "has(params.spec.message) ? string(params.spec.message) : ''",
+          message: `Lifeboat's gate of group ${group} is closed at this site`,
+          reason: "Forbidden",
+        },
+      ],
+    },
+  };
+}
+
+/** Whether an object of the API server says what is wanted, whatever the server and others have added. */
+export function isAsWanted(live: KubeObject, wanted: KubeObject): boolean {
+  const finalizers = wanted.metadata.finalizers ?? [];
+  return (
+    live.metadata.deletionTimestamp === undefined &&
+    finalizers.every((one) => live.metadata.finalizers?.includes(one) === true) &&
+    live.metadata.labels?.[gateLabel] === wanted.metadata.labels?.[gateLabel] &&
+    covers(live["spec"], wanted["spec"])
+  );
+}
+
+/** The API server fills defaults in: what is wanted must be there, and lists must have no more. */
+function covers(live: unknown, wanted: unknown): boolean {
+  if (wanted === undefined) return true;
+  if (Array.isArray(wanted)) {
+    return Array.isArray(live) && live.length === wanted.length && wanted.every((one, at) => covers(live[at], one));
+  }
+  if (typeof wanted !== "object" || wanted === null) return live === wanted;
+  if (typeof live !== "object" || live === null) return false;
+  return Object.entries(wanted).every(([key, value]) => covers((live as Record<string, unknown>)[key], value));
+}
+
+function metadataOf(group: string): KubeObject["metadata"] {
+  return { name: gateName(group), labels: { [gateLabel]: group } };
+}
+
+function celMap(map: Readonly<Record<string, string>>): string {
+  return `{${Object.entries(map)
+    .map(([key, value]) => `${text(key)}: ${text(value)}`)
+    .join(", ")}}`;
+}

@@ -1,0 +1,243 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { AdmissionGates, removeGate } from "../../src/admission/gates.ts";
+import { gateName, type GateEpoch, type GateState } from "../../src/admission/policy.ts";
+import { systemClock } from "../../src/clock.ts";
+import type { GroupSpecInput } from "../../src/config/group.ts";
+import { parseGroup } from "../../src/config/parse-group.ts";
+import { connect, type KubeClient } from "../../src/kube/client.ts";
+import { resources, type KubeResource } from "../../src/kube/resource.ts";
+import type { KubeObject } from "../../src/objects/object.ts";
+import { messageOf } from "../../src/errors.ts";
+import { silentLog } from "../../src/telemetry/log.ts";
+import { installSite } from "../pair/install.ts";
+import { eventually } from "./capture-harness.ts";
+import { kubeconfigs } from "./sites.ts";
+
+const never = new AbortController().signal;
+const write = { fieldManager: "somebody", signal: never };
+const deployments = resources.deployments;
+const pods: KubeResource = { ...resources.configMaps, kind: "Pod", plural: "pods" };
+const jobs: KubeResource = { ...resources.deployments, group: "batch", kind: "Job", plural: "jobs" };
+const daemonSets: KubeResource = { ...resources.deployments, kind: "DaemonSet", plural: "daemonsets" };
+
+let client: KubeClient;
+let counter = 0;
+let group = "";
+let namespace = "";
+
+beforeAll(async () => {
+  client = await connect({ from: "files", paths: [kubeconfigs().west] });
+  await installSite(client, { signal: never });
+});
+afterAll(async () => client.close());
+beforeEach(async () => {
+  group = `gate-${process.pid}-${counter++}`;
+  namespace = group;
+  await client.create(
+    resources.namespaces,
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } },
+    write,
+  );
+});
+
+const openAt = (count: number): GateEpoch => ({ generation: 7, counter: count });
+const closedAt = (count: number): Omit<GateState, "open"> => ({
+  epoch: openAt(count),
+  message: `group ${group} runs at east; move it with: lifeboat failover ${group} --to west`,
+});
+
+function startGates(select: Partial<GroupSpecInput["select"]> = {}): AdmissionGates {
+  const log = silentLog;
+  const gates = new AdmissionGates({
+    client,
+    site: "west",
+    clock: systemClock,
+    random: Math.random,
+    log,
+  });
+  const { group: parsed } = parseGroup({
+    apiVersion: "lifeboat.dev/v1alpha1",
+    kind: "ProtectionGroup",
+    metadata: { name: group },
+    spec: { sites: [{ name: "east" }, { name: "west" }], select: { namespaces: { names: [namespace] }, ...select } },
+  });
+  if (parsed === undefined) throw new Error("the test's group is not valid");
+  gates.cover(group, { spec: parsed.spec, namespaces: [namespace] });
+  const life = new AbortController();
+  const running = gates.run({ signal: life.signal }).catch(() => undefined);
+  onTestFinished(async () => {
+    life.abort();
+    await running;
+    await removeGate(client, group, { signal: never });
+  });
+  return gates;
+}
+
+function workload(name: string, over: Record<string, unknown> = {}, kind = "Deployment"): KubeObject {
+  const labels = { app: name };
+  const template = { metadata: { labels }, spec: { containers: [{ name: "main", image: "main" }] } };
+  return {
+    apiVersion: "apps/v1",
+    kind,
+    metadata: { name, namespace, labels },
+    spec: { selector: { matchLabels: labels }, template, ...over },
+  };
+}
+
+function pod(name: string, metadata: Partial<KubeObject["metadata"]> = {}): KubeObject {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, ...metadata },
+    spec: { containers: [{ name: "main", image: "main" }], serviceAccountName: "default", nodeName: "nowhere" },
+  };
+}
+
+function job(name: string, suspend: boolean): KubeObject {
+  const template = { spec: { restartPolicy: "Never", containers: [{ name: "main", image: "main" }] } };
+  return { apiVersion: "batch/v1", kind: "Job", metadata: { name, namespace }, spec: { suspend, template } };
+}
+
+const scale = async (name: string, replicas: number): Promise<unknown> =>
+  client.patch(
+    deployments,
+    { namespace, name },
+    { type: "merge", body: { spec: { replicas } } },
+    { ...write, subresource: "scale" },
+  );
+const create = async (resource: KubeResource, object: KubeObject): Promise<KubeObject> =>
+  client.create(resource, object, { ...write, dryRun: true });
+
+/** A new policy is looked at within a second. */
+const inForce = async (gates: AdmissionGates): Promise<void> => {
+  expect(gates.problem(group)).toBeUndefined();
+  await eventually(async () => {
+    const refusal = await create(pods, pod("probe")).then(() => "not refused", messageOf);
+    expect(refusal).toContain("runs at east");
+  }, 10_000);
+};
+
+describe("a closed gate", () => {
+  test("refuses what would start something, and says what to do", async () => {
+    const gates = startGates();
+    await client.create(deployments, workload("web", { replicas: 0 }), write);
+    await client.create(jobs, job("once", true), write);
+    await gates.close(group, closedAt(3), { signal: never });
+    expect(gates.problem(group)).toBeUndefined();
+    await inForce(gates);
+    const refusal = `runs at east; move it with: lifeboat failover ${group} --to west`;
+    await expect(scale("web", 1)).rejects.toThrow(refusal);
+    const patch = { type: "merge", body: { spec: { replicas: 2 } } } as const;
+    await expect(client.patch(deployments, { namespace, name: "web" }, patch, write)).rejects.toThrow(refusal);
+    await expect(create(deployments, workload("other"))).rejects.toThrow(refusal);
+    await expect(create(jobs, job("now", false))).rejects.toThrow(refusal);
+    const resume = { type: "merge", body: { spec: { suspend: false } } } as const;
+    await expect(client.patch(jobs, { namespace, name: "once" }, resume, write)).rejects.toThrow(refusal);
+    await expect(create(daemonSets, workload("each", {}, "DaemonSet"))).rejects.toThrow(refusal);
+    const binding = { apiVersion: "v1", kind: "Binding", metadata: { name: "p" }, target: { kind: "Node", name: "n" } };
+    const path = `/api/v1/namespaces/${namespace}/pods/p/binding`;
+    await expect(client.request("POST", path, { body: JSON.stringify(binding), signal: never })).rejects.toThrow(
+      refusal,
+    );
+  });
+
+  test("leaves alone what starts nothing, and other namespaces", async () => {
+    const gates = startGates();
+    await client.create(deployments, workload("web", { replicas: 3 }), write);
+    await gates.close(group, closedAt(3), { signal: never });
+    await inForce(gates);
+    const label = { type: "merge", body: { metadata: { labels: { note: "x" } } } } as const;
+    await client.patch(deployments, { namespace, name: "web" }, label, write);
+    await scale("web", 1);
+    await scale("web", 0);
+    await create(deployments, workload("copy", { replicas: 0 }));
+    await create(jobs, job("later", true));
+    const held = workload("each", {}, "DaemonSet") as KubeObject & { spec: { template: { spec: object } } };
+    held.spec.template.spec = { ...held.spec.template.spec, nodeSelector: { "lifeboat.dev/nowhere": "true" } };
+    await create(daemonSets, held);
+    const elsewhere = { ...workload("free"), metadata: { name: "free", namespace: "default" } };
+    await create(deployments, elsewhere);
+  });
+
+  test("spares what the group excludes, and the pods of it", async () => {
+    const gates = startGates({ exclude: [{ kinds: ["apps/Deployment"], names: ["tmp-*"] }] });
+    await client.create(deployments, workload("tmp-a", { replicas: 0 }), write);
+    await gates.close(group, closedAt(3), { signal: never });
+    await inForce(gates);
+    await scale("tmp-a", 2);
+    const owner = (name: string) => ({
+      ownerReferences: [{ apiVersion: "apps/v1", kind: "ReplicaSet", name, uid: "1", controller: true }],
+    });
+    await create(pods, pod("tmp-a-x", owner("tmp-a-5d8f")));
+    await expect(create(pods, pod("web-x", owner("web-5d8f")))).rejects.toThrow("runs at east");
+    await expect(create(deployments, workload("web"))).rejects.toThrow("runs at east");
+  });
+
+  test("of a group that selects by label keeps to those labels", async () => {
+    const gates = startGates({ objects: { selector: { matchLabels: { app: "db" } } } });
+    await gates.close(group, closedAt(3), { signal: never });
+    await eventually(() => expect(create(deployments, workload("db"))).rejects.toThrow("runs at east"), 10_000);
+    await create(deployments, workload("other"));
+    const copy = workload("renamed");
+    copy.metadata.labels = { "lifeboat.dev/group": group };
+    await expect(create(deployments, copy)).rejects.toThrow("runs at east");
+  });
+});
+
+describe("a gate", () => {
+  test("that is opened lets start at once", async () => {
+    const gates = startGates();
+    await client.create(deployments, workload("web", { replicas: 0 }), write);
+    await gates.close(group, closedAt(3), { signal: never });
+    await inForce(gates);
+    await gates.open(group, openAt(4), { signal: never });
+    await scale("web", 2);
+    await create(pods, pod("p"));
+  });
+
+  test("whose parameter is removed or changed comes back by itself", async () => {
+    const gates = startGates();
+    await gates.open(group, openAt(3), { signal: never });
+    const place = { name: gateName(group) };
+    const { uid } = (await client.get(resources.gates, place, { signal: never })).metadata;
+    await client.delete(resources.gates, place, { signal: never });
+    await eventually(async () => {
+      const found = await client.get(resources.gates, place, { signal: never });
+      expect(found.metadata.uid).not.toBe(uid);
+      expect(found["spec"]).toMatchObject({ open: true, counter: 3 });
+      await create(pods, pod("p"));
+    });
+    const shut = { type: "merge", body: { spec: { open: false } } } as const;
+    await client.patch(resources.gates, place, shut, write);
+    await eventually(async () => {
+      const found = await client.get(resources.gates, place, { signal: never });
+      expect(found["spec"]).toMatchObject({ open: true });
+    });
+    await client.delete(resources.admissionBindings, { name: gateName(group) }, { signal: never });
+    await eventually(() => client.get(resources.admissionBindings, { name: gateName(group) }, { signal: never }));
+  });
+
+  test("does not go back to an older epoch", async () => {
+    const gates = startGates();
+    await gates.close(group, closedAt(5), { signal: never });
+    await inForce(gates);
+    const place = { name: gateName(group) };
+    const older = { type: "merge", body: { spec: { open: true, counter: 4 } } } as const;
+    await eventually(() =>
+      expect(client.patch(resources.gates, place, older, { ...write, dryRun: true })).rejects.toThrow(
+        "never goes back",
+      ),
+    );
+    await expect(gates.open(group, openAt(4), { signal: never })).rejects.toMatchObject({ code: "FailoverRefused" });
+  });
+
+  test("that is removed refuses nothing any more", async () => {
+    const gates = startGates();
+    await gates.close(group, closedAt(3), { signal: never });
+    await inForce(gates);
+    await gates.remove(group, { signal: never });
+    await eventually(() => create(pods, pod("p")));
+    const place = { name: gateName(group) };
+    expect(await client.find(resources.gates, place, { signal: never })).toBeUndefined();
+  });
+});
