@@ -2,16 +2,19 @@ import { linkedAbort, type LinkedAbort, Pulse } from "../abort.ts";
 import type { EpochText } from "../objects/epoch.ts";
 import { LifeboatError } from "../errors.ts";
 import type { ObjectKey } from "../objects/key.ts";
+import type { KubeObject } from "../objects/object.ts";
 import { demote, type DemoteOptions, type DemoteReport } from "./demotion.ts";
 import { settleDivergence } from "./divergence.ts";
 import { diffGroup, type ObjectDifference } from "./diff.ts";
 import { Follower } from "./follower.ts";
+import type { Failure } from "./failures.ts";
 import { shown } from "./notes.ts";
-import { promote, type PromoteOptions, type PromotionReport } from "./promotion.ts";
+import { bringLate, promote, type PromoteOptions, type PromotionReport } from "./promotion.ts";
 import { purge, type PurgeOptions, type PurgeReport } from "./purge.ts";
 import { release, type ReleaseOptions, type ReleaseReport } from "./release.ts";
 import { GroupSite, type SiteOptions } from "./site.ts";
 import type { ApplierStatus } from "./status.ts";
+import { keepTrying, Unpromoted } from "./unpromoted.ts";
 
 /**
  * The standby side of one group: applies what its journal receives, and brings the group up or down when the site
@@ -35,13 +38,17 @@ export class Applier {
   #phase: ApplierStatus["phase"] = "stopped";
   #follower: Follower;
   #life: AbortSignal | undefined;
-  #following: { readonly scope: LinkedAbort; readonly ended: Promise<void> } | undefined;
+  #working: { readonly scope: LinkedAbort; readonly ended: Promise<void> } | undefined;
+  readonly #unpromoted: Unpromoted;
+  /** The site was told in this process that the group runs here: only then may anything more of it be started. */
+  #mayStart = false;
   #statusTimer: NodeJS.Timeout | undefined;
   #busy = false;
 
   /** `mode` is what the site is at the start. */
   constructor(options: SiteOptions & { readonly mode: Mode }) {
     this.#site = new GroupSite(options);
+    this.#unpromoted = new Unpromoted(this.#site);
     this.#mode = options.mode;
     this.#follower = this.#newFollower();
     const own = options.journal.getState(ownRecordName) as readonly string[] | undefined;
@@ -59,6 +66,8 @@ export class Applier {
     try {
       while (!signal.aborted) {
         if (this.#mode === "standby" && !this.#busy) await this.#follow(signal);
+        else if (this.#mode === "active" && this.#mayStart && !this.#busy && this.#unpromoted.entries.size > 0)
+          await this.#keepTrying(signal);
         else await this.#modeChanged.wait({ signal });
       }
     } catch (error) {
@@ -73,21 +82,41 @@ export class Applier {
 
   async #follow(life: AbortSignal): Promise<void> {
     using scope = linkedAbort(life);
+    await this.#unpromoted.forget(this.#unpromoted.entries.keys());
     this.#follower = this.#newFollower();
     this.#enter("starting");
-    const ended = this.#follower.follow({ signal: scope.signal, siteSignal: life });
-    this.#following = { scope, ended };
+    await this.#work(scope, this.#follower.follow({ signal: scope.signal, siteSignal: life }));
+  }
+
+  async #keepTrying(life: AbortSignal): Promise<void> {
+    using scope = linkedAbort(life);
+    const bring = (key: ObjectKey, signal: AbortSignal) => bringLate(this.#site, key, signal);
+    const onRound = (): void => this.#changed();
+    await this.#work(scope, keepTrying(this.#site, this.#unpromoted, { bring, onRound, signal: scope.signal }));
+  }
+
+  /** Notes work that a change of role has to stop first. */
+  async #work(scope: LinkedAbort, ended: Promise<void>): Promise<void> {
+    this.#working = { scope, ended };
     try {
       await ended;
     } finally {
-      this.#following = undefined;
+      this.#working = undefined;
     }
   }
 
-  async #stopFollowing(): Promise<void> {
-    const following = this.#following;
-    following?.scope.abort(new Error("the site changes its role"));
-    await following?.ended;
+  async #stopWorking(): Promise<void> {
+    const working = this.#working;
+    working?.scope.abort(new Error("the site changes its role"));
+    await working?.ended;
+  }
+
+  /**
+   * What a promotion could not bring up here, as it would be, by key at this site: `undefined` where that cannot be
+   * said. It belongs to the group, and is no object that was deleted. The same map until something changes.
+   */
+  get absent(): ReadonlyMap<ObjectKey, KubeObject | undefined> {
+    return this.#mode === "active" ? this.#unpromoted.objects : none;
   }
 
   status(): ApplierStatus {
@@ -95,7 +124,9 @@ export class Applier {
     const { watermark, deletes, proof, opened } = this.#follower;
     const withheld: Record<string, number> = {};
     for (const { reason } of notes.withheld.values()) withheld[reason] = (withheld[reason] ?? 0) + 1;
-    const paused = deletes.paused;
+    const isActive = this.#mode === "active";
+    const failing = isActive ? this.#unpromoted.entries : notes.failing;
+    const paused = isActive ? undefined : deletes.paused;
     return {
       phase: this.#phase === "starting" ? this.#followingPhase() : this.#phase,
       synced: journal.synced && opened && watermark.holdingCount === 0,
@@ -104,8 +135,8 @@ export class Applier {
       copies: copies.count,
       pending: watermark.pendingCount,
       appliedSeq: journal.applied(),
-      failingCount: notes.failing.size,
-      failing: shown(notes.failing),
+      failingCount: failing.size,
+      failing: shown(failing),
       conflictCount: notes.conflicts.size,
       conflicts: shown(notes.conflicts),
       contested: contests.contested().slice(0, shownContestedMaxCount),
@@ -160,10 +191,17 @@ export class Applier {
     return this.#exclusively(options.signal, async (signal) => {
       await this.#site.journal.raiseEpoch(options.epoch);
       this.#mode = "active";
-      await this.#stopFollowing();
+      await this.#stopWorking();
       this.#enter("promoting");
-      const report = await promote(this.#site, { ...options, signal });
+      const { deletes } = this.#follower;
+      const mayDelete = (key: ObjectKey): boolean => deletes.may(key);
+      const onUp = async (failures: ReadonlyMap<ObjectKey, Failure>): Promise<void> => {
+        await this.#unpromoted.replace(failures);
+        await options.onUp?.(failures);
+      };
+      const report = await promote(this.#site, { ...options, mayDelete, onUp, signal });
       await this.#site.close();
+      this.#mayStart = true;
       this.#enter("active");
       return report;
     });
@@ -174,8 +212,9 @@ export class Applier {
    * can bring that about. Nothing is followed until {@link follow}.
    */
   async demote(options: { epoch: EpochText } & DemoteOptions): Promise<DemoteReport> {
+    this.#mayStart = false;
     return this.#exclusively(options.signal, async (signal) => {
-      await this.#stopFollowing();
+      await this.#stopWorking();
       await this.#site.journal.raiseEpoch(options.epoch);
       const report = await demote(this.#site, { ...options, signal });
       await this.#site.journal.putState(ownRecordName, [...report.uids]);
@@ -189,9 +228,10 @@ export class Applier {
   async release(options: { epoch: EpochText } & ReleaseOptions): Promise<ReleaseReport> {
     return this.#exclusively(options.signal, async (signal) => {
       await this.#site.journal.raiseEpoch(options.epoch);
-      await this.#stopFollowing();
+      await this.#stopWorking();
       const report = await release(this.#site, { ...options, signal });
       this.#mode = "active";
+      this.#mayStart = true;
       this.#enter("active");
       return report;
     });
@@ -200,12 +240,15 @@ export class Applier {
   /** The site runs the group as it is: from now on its objects are no copies, and nothing is applied over them. */
   async activate(): Promise<void> {
     this.#mode = "active";
-    await this.#stopFollowing();
+    await this.#stopWorking();
+    this.#mayStart = true;
     this.#enter("active");
+    this.#modeChanged.raise();
   }
 
   /** From now on the journal is followed: what this site ran may be overwritten. */
   follow(): void {
+    this.#mayStart = false;
     this.#mode = "standby";
     this.#modeChanged.raise();
   }
@@ -225,7 +268,7 @@ export class Applier {
     }
     if (options.dryRun === true) return purge(this.#site, options);
     return this.#exclusively(options.signal, async (signal) => {
-      await this.#stopFollowing();
+      await this.#stopWorking();
       return purge(this.#site, { ...options, signal });
     });
   }
@@ -253,6 +296,8 @@ export class Applier {
 }
 
 const shownContestedMaxCount = 100;
+
+const none: ReadonlyMap<ObjectKey, KubeObject | undefined> = new Map();
 
 /** Record of the UIDs of objects that this site ran under an earlier epoch. */
 const ownRecordName = "apply/own";

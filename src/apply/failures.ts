@@ -23,6 +23,8 @@ export const failureReasons = {
   Invalid: "The standby's API server does not accept the object.",
   TooLarge: "The object is larger than the standby's API server accepts.",
   Needed: "Something on the standby still needs the object, so it is not deleted yet.",
+  Withheld: "Lifeboat keeps the object back at this site; the message says why.",
+  Occupied: "The namespace holds objects that are not the group's; deleting it would delete them too.",
   DeletesPaused: "Deletes are paused until a person confirms them.",
   Refused: "The standby's API server refused the request.",
   Defect: "A defect in Lifeboat.",

@@ -7,15 +7,17 @@ import type { KubeObject } from "../objects/object.ts";
 import { restoreRequest } from "../render/ownership/requests.ts";
 import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
+import { bringBeside, isChanged } from "./beside.ts";
 import { observeServices } from "./observe.ts";
-import { copiesPlan } from "./from-copies.ts";
+import { copiesPlan, giveBackCopy, giveBackKind } from "./from-copies.ts";
+import { isOurs } from "./ours.ts";
 import type { Plan, Stage } from "./plan.ts";
 import { Promoted } from "./promoted.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
 import { forgetRemoved } from "./removed.ts";
 import { groupsOn, sharedManager } from "./shared.ts";
 import { type GroupSite, isBookkeeping } from "./site.ts";
-import { isShared, managersOf } from "./view.ts";
+import { isShared, managersOf, type Target } from "./view.ts";
 import { runWave } from "./waves.ts";
 
 /**
@@ -33,6 +35,13 @@ export interface PromoteOptions {
   readonly applyTimeoutMs?: number;
   /** Told of each step. Must not throw. */
   readonly onProgress?: (event: PromotionEvent) => void;
+  /** Whether a delete that was received and not carried out may be. @default none */
+  readonly mayDelete?: (key: ObjectKey) => boolean;
+  /**
+   * Everything that can be is up; only the owners of fields are to be put back. Gets what could not be brought up, by
+   * key at the source. Awaited.
+   */
+  readonly onUp?: (failures: ReadonlyMap<ObjectKey, Failure>) => Promise<void>;
 }
 
 export type PromotionEvent =
@@ -56,9 +65,12 @@ export type PromotionEvent =
 export interface PromotionReport {
   /** Objects that were looked at. */
   readonly objects: number;
+  /** What is not as it should be; also what this site keeps back. A kind that could not be read is a key without a name. */
   readonly failed: readonly { readonly key: ObjectKey; readonly failure: Failure }[];
   /** Objects that were not ready in time, by their key at this site. */
   readonly notReady: readonly NotReady[];
+  /** Kinds (`group/Kind`) that could not be watched; their objects were asked for one by one. */
+  readonly unwatched: readonly string[];
   /** Objects whose field owners could not be put back. */
   readonly ownersFailed: readonly ObjectKey[];
   /** From the beginning until everything that can be was ready; the owners come after. */
@@ -77,16 +89,15 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   const { signal } = options;
   if (!site.isOpen) await site.open("active", silent, { signal });
   await forgetRemoved(site.journal);
-  // Without a journal what the copies say of themselves is all that is known.
-  const known = journalPlan(site);
-  const plan = known.stages.length > 0 ? known : await copiesPlan(site, signal);
+  const promoted = new Promoted(site.journal);
+  if (!promoted.isResumed) await promoted.begin(foreignOf(site));
+  const { plan, unread } = await planOf(site, promoted, signal);
   const { stages } = plan;
   const objects = stages.reduce((sum, stage) => sum + stage.keys.length, 0);
   say({ step: "opened", objects, atMs: atMs() });
-  const failed = new Map<ObjectKey, Failure>();
+  const failed = new Map<ObjectKey, Failure>(unread);
   const notReady: NotReady[] = [];
   const waiting: ObjectKey[] = [];
-  const promoted = new Promoted(site.journal);
   for (const [index, stage] of stages.entries()) {
     if (stage.wave >= waves.webhooks) await lookAtServices(site, signal);
     const failures = await applyStage(site, plan, promoted.left(stage), options);
@@ -101,20 +112,153 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
     say({ step: "ready", wave: stage.wave, objects: stage.keys.length, notReady: late.length, atMs: atMs() });
   }
   const readyMs = atMs();
+  const unwatched = site.watches.pendingKinds();
+  if (unwatched.length > 0) {
+    site.options.log.warn({ kinds: unwatched }, "kinds could not be watched; their objects were asked for one by one");
+  }
+  for (const [key, failure] of keptBack(site, stages)) failed.set(key, failure);
+  for (const [key, failure] of await deletePending(site, options)) failed.set(key, failure);
+  await options.onUp?.(failed);
   const ownersFailed = await restoreAll(site, stages, [...failed.keys()], signal);
   say({ step: "owners", objects, failed: ownersFailed.length, atMs: atMs() });
   const failures = [...failed].map(([key, failure]) => ({ key, failure }));
-  return { objects, failed: failures, notReady, ownersFailed, readyMs, durationMs: atMs() };
+  return { objects, failed: failures, notReady, unwatched, ownersFailed, readyMs, durationMs: atMs() };
 }
 
-function journalPlan(site: GroupSite): Plan {
-  const bring = async (key: ObjectKey, signal: AbortSignal): Promise<Failure | undefined> => {
-    // What others have written to a copy goes, to the letter; without any it is enough to apply.
-    const exact = site.assignments.targetsOf(key).some((target) => (site.copies.get(target)?.foreign ?? "") !== "");
-    const verdict = await site.bring(key, "active", { exact, signal });
-    return verdict.kind === "failed" ? verdict.failure : undefined;
-  };
-  return { stages: stagesOf(site), bring };
+/** Without a journal what the copies say of themselves is all that is known. */
+async function planOf(
+  site: GroupSite,
+  promoted: Promoted,
+  signal: AbortSignal,
+): Promise<{ plan: Plan; unread: ReadonlyMap<ObjectKey, Failure> }> {
+  const stages = stagesOf(site);
+  if (stages.length === 0) return copiesPlan(site, signal);
+  const bring = (key: ObjectKey, own: AbortSignal): Promise<Failure | undefined> =>
+    bringKey(site, key, { ...(promoted.isResumed ? { promoted } : {}), signal: own });
+  return { plan: { stages, bring }, unread: new Map() };
+}
+
+/** What others hold of the copies at present. */
+function foreignOf(site: GroupSite): Map<ObjectKey, string> {
+  const foreign = new Map<ObjectKey, string>();
+  for (const key of site.copies.keys()) {
+    const held = site.copies.get(key)?.foreign ?? "";
+    if (held !== "") foreign.set(key, held);
+  }
+  return foreign;
+}
+
+/** @param options.promoted given where people may have written to the copy since the promotion began: that stays */
+async function bringKey(
+  site: GroupSite,
+  key: ObjectKey,
+  options: { promoted?: Promoted; signal: AbortSignal },
+): Promise<Failure | undefined> {
+  const { promoted, signal } = options;
+  const targets = promoted === undefined ? [] : targetsOf(site, key);
+  for (const target of targets) {
+    if (!(await isChanged(site, target.key, promoted?.foreignBefore(target.key) ?? "", signal))) continue;
+    return bringBeside(site, key, target, signal);
+  }
+  // What others have written to a copy goes, to the letter; without any it is enough to apply.
+  const exact = site.assignments.targetsOf(key).some((target) => (site.copies.get(target)?.foreign ?? "") !== "");
+  const verdict = await site.bring(key, "active", { exact, signal });
+  return verdict.kind === "failed" ? verdict.failure : undefined;
+}
+
+function targetsOf(site: GroupSite, key: ObjectKey): readonly Target[] {
+  try {
+    return site.view.renderKey(key, "active")?.targets ?? [];
+  } catch {
+    // Whoever brings it says why.
+    return [];
+  }
+}
+
+/** What is kept back though the site is active: a webhook without its pods, a version that is not served here. */
+function keptBack(site: GroupSite, stages: readonly Stage[]): Map<ObjectKey, Failure> {
+  const kept = new Map<ObjectKey, Failure>();
+  for (const key of stages.flatMap((stage) => stage.keys)) {
+    const failure = withheldAs(site, key);
+    if (failure !== undefined) kept.set(key, failure);
+  }
+  return kept;
+}
+
+function withheldAs(site: GroupSite, key: ObjectKey): Failure | undefined {
+  const withheld = site.notes.withheld.get(key);
+  if (withheld === undefined || withheld.reason === "SiteHasItsOwn") return undefined;
+  return { reason: "Withheld", message: withheld.message };
+}
+
+/**
+ * Deletes that came just before the end and were not carried out yet: what the source had deleted does not come back.
+ * Those that the guard holds back are the site's own decision from now on.
+ */
+async function deletePending(site: GroupSite, options: PromoteOptions): Promise<ReadonlyMap<ObjectKey, Failure>> {
+  const due = [...site.journal.entries()]
+    .filter(([key, head]) => head.hash === "" && !isBookkeeping(key) && options.mayDelete?.(key) === true)
+    .map(([key]) => key)
+    .sort((a, b) => site.waveOfKey(b) - site.waveOfKey(a));
+  const seqs = new Map(due.map((key) => [key, site.journal.head(key)?.seq ?? 0]));
+  const failures = await runWave(site, due, {
+    timeoutMs: options.applyTimeoutMs ?? applyTimeoutMsDefault,
+    signal: options.signal,
+    work: (key, signal) => removeKey(site, key, signal),
+  });
+  const done = due.filter((key) => !failures.has(key));
+  await site.journal.settle(done.map((key) => ({ key, seq: seqs.get(key) ?? 0 })));
+  return failures;
+}
+
+async function removeKey(site: GroupSite, key: ObjectKey, signal: AbortSignal): Promise<Failure | undefined> {
+  const { assignments, view } = site;
+  const known = assignments.targetsOf(key);
+  for (const target of known.length > 0 ? known : [view.keyAtSite(key)]) {
+    // Another object of the group has come to this name.
+    if ((assignments.sourceOf(target) ?? key) !== key) continue;
+    await knowCopy(site, target, signal);
+    const verdict = await site.remove(target, "active", { signal });
+    // Deleted is enough: its finalizers may take their time.
+    if (verdict.kind === "failed" && verdict.failure.reason !== "Terminating") return verdict.failure;
+  }
+  return undefined;
+}
+
+/** Only what is known to be a copy is deleted: where its kind is not watched, it is looked at. */
+async function knowCopy(site: GroupSite, target: ObjectKey, signal: AbortSignal): Promise<void> {
+  if (isShared(target) || site.copies.get(target) !== undefined) return;
+  const { group, kind, namespace, name } = parseKey(target);
+  const resource = site.options.discovery.find(group, kind)?.versions[0];
+  const place = namespace === "" ? { name } : { namespace, name };
+  const live = resource === undefined ? undefined : await site.options.client.find(resource, place, { signal });
+  const { manager, own, journal } = site;
+  if (live !== undefined && isOurs(live, { name: journal.group, manager, own })) site.copies.observe(live);
+}
+
+/** Tries once more what a promotion could not bring up. `undefined` when it is here, owners and all. */
+export async function bringLate(site: GroupSite, key: ObjectKey, signal: AbortSignal): Promise<Failure | undefined> {
+  const head = site.journal.head(key);
+  if (head === undefined)
+    return parseKey(key).name === "" ? giveBackKind(site, key, signal) : giveBackCopy(site, key, signal);
+  if (head.hash === "") return removeKey(site, key, signal);
+  await lookAtNeeds(site, key, signal);
+  const failure = await bringKey(site, key, { promoted: new Promoted(site.journal), signal });
+  return failure ?? withheldAs(site, key) ?? (await restoreOwners(site, key, signal));
+}
+
+/** Owners and Services of which it was not known that they are here. */
+async function lookAtNeeds(site: GroupSite, key: ObjectKey, signal: AbortSignal): Promise<void> {
+  const { client, discovery } = site.options;
+  const needs = site.view.renderKey(key, "active")?.rendered.waitsFor ?? [];
+  await observeServices(site.observing, needs, signal);
+  for (const need of needs) {
+    const { group, kind, namespace, name } = parseKey(need);
+    const resource = discovery.find(group, kind)?.versions[0];
+    const place = namespace === "" ? { name } : { namespace, name };
+    const live = resource === undefined ? undefined : await client.find(resource, place, { signal });
+    if (live !== undefined) site.copies.observe(live);
+  }
 }
 
 const silent = { drifted: () => undefined, stray: () => undefined, came: () => undefined };

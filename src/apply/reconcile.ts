@@ -79,8 +79,11 @@ export class Reconciler {
   }
 
   #isOurs(live: KubeObject, context: ReconcileContext): boolean {
+    const { labels, annotations } = live.metadata;
+    // The label alone anybody may set.
+    const isMarked = annotations?.[marks.source] !== undefined || annotations?.[marks.held] !== undefined;
     return (
-      live.metadata.labels?.[marks.group] === this.#deps.group ||
+      (isMarked && labels?.[marks.group] === this.#deps.group) ||
       entriesOf(live, this.#deps.manager).length > 0 ||
       context.own.has(live.metadata.uid ?? "") ||
       // Written here while this site was the source.

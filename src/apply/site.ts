@@ -14,6 +14,7 @@ import { Assignments } from "./assignments.ts";
 import { ContestTable } from "./contest.ts";
 import { CopyStore } from "./copies.ts";
 import { type Failure, needOf } from "./failures.ts";
+import { entriesOf } from "./fields.ts";
 import { foreignClaims } from "./foreign.ts";
 import { Notes } from "./notes.ts";
 import { observeNodePorts, type ObserveDeps, observeShared } from "./observe.ts";
@@ -59,6 +60,8 @@ export type KeyVerdict =
 const turnCount = 50;
 /** Watches that have not listed by then are waited for no longer; writes are safe without them. */
 const watchesMaxMs = 30_000;
+/** A site that has to run the group goes on without a watch sooner: it asks for each object instead. */
+const watchLateMs = 5_000;
 
 export class GroupSite {
   readonly journal: Journal;
@@ -142,7 +145,7 @@ export class GroupSite {
     for (const target of targets) this.watch(target);
     // What a demotion has held of runs is nobody's copy, and may be all that the group has of its kind.
     if (role === "standby" && this.own.size > 0) this.watches.ensure("batch", "Job");
-    await this.#watchesReady(signal);
+    await this.#watchesReady(role === "active" ? watchLateMs : watchesMaxMs, signal);
     this.#verifying = false;
   }
 
@@ -196,9 +199,9 @@ export class GroupSite {
     }
   }
 
-  async #watchesReady(signal: AbortSignal): Promise<void> {
+  async #watchesReady(maxMs: number, signal: AbortSignal): Promise<void> {
     const { clock } = this.options;
-    const until = clock.monotonicMs() + watchesMaxMs;
+    const until = clock.monotonicMs() + maxMs;
     while (this.watches.pendingCount > 0) {
       const left = until - clock.monotonicMs();
       if (left <= 0) return;
@@ -213,6 +216,13 @@ export class GroupSite {
     return this.watches.ensure(group, kind);
   }
 
+  /** Whether an object may be written: what exists of its kind is known, or waiting for that would take too long. */
+  #mayWrite(target: ObjectKey, role: Role): boolean {
+    if (this.watch(target)) return true;
+    const { group, kind } = parseKey(target);
+    return role === "active" && this.watches.isLate(group, kind, watchLateMs);
+  }
+
   /** Brings all objects of a key to what they should be in `role`. Rejects only by the signal. */
   async bring(key: ObjectKey, role: Role, options: { exact?: boolean; signal: AbortSignal }): Promise<KeyVerdict> {
     const made = isBookkeeping(key) ? this.#bookkept(key) : await this.#render(key, role, options.signal);
@@ -222,7 +232,7 @@ export class GroupSite {
     this.#note(key, made);
     for (const left of this.#reassign(key, made)) this.#listener?.stray(left);
     for (const target of made.targets) {
-      if (!this.watch(target.key)) return { kind: "failed", entry, failure: watchStarting(target.key) };
+      if (!this.#mayWrite(target.key, role)) return { kind: "failed", entry, failure: watchStarting(target.key) };
       const isNew = this.copies.get(target.key) === undefined;
       const context = { role, adopt: this.view.spec.adopt, own: this.own, exact: options.exact ?? false };
       this.#writing.add(target.key);
@@ -288,7 +298,7 @@ export class GroupSite {
 
   /** Deletes one object of this site. */
   async remove(target: ObjectKey, role: Role, options: { signal: AbortSignal }): Promise<Verdict> {
-    if (!this.watch(target)) return { kind: "failed", failure: watchStarting(target) };
+    if (!this.#mayWrite(target, role)) return { kind: "failed", failure: watchStarting(target) };
     const { group, kind, name } = parseKey(target);
     if (group === "" && kind === "Namespace" && this.copies.get(target) !== undefined) {
       const inside = this.#copiesIn(name);
@@ -326,6 +336,8 @@ export class GroupSite {
     try {
       const target = this.view.renderKey(source, this.#role)?.targets.find((item) => item.key === key);
       if (target === undefined || object.metadata.deletionTimestamp !== undefined) return false;
+      // Of a site that was active nothing is ours. A copy is, and that alone says so if its journal is ever lost.
+      if (entriesOf(object, this.manager).length === 0) return false;
       if (lacking(target, object).length > 0) return false;
       if (foreignClaims(object, target.object, this.manager).length > 0) return false;
       this.copies.expect(object, target.hash);

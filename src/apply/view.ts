@@ -131,8 +131,11 @@ export class GroupView {
     return this.spec.mutations?.some((mutation) => mutation.labels !== undefined) ?? false;
   }
 
-  /** What this site should have for a key; `undefined` for one that the journal does not have. */
-  renderKey(key: ObjectKey, role: Role): RenderedKey | undefined {
+  /**
+   * What this site should have for a key; `undefined` for one that the journal does not have.
+   * @param supposed takes the place of what is known of this site
+   */
+  renderKey(key: ObjectKey, role: Role, supposed: Partial<Facts> = {}): RenderedKey | undefined {
     const entry = this.#options.journal.read(key);
     if (entry === undefined) return undefined;
     if (entry.object === "") return { entry, rendered: nothing, targets: [] };
@@ -146,7 +149,7 @@ export class GroupView {
       source: peerOf(spec, site),
       role,
       epoch: journal.epoch() ?? "",
-      facts: this.#facts(),
+      facts: { ...this.#facts(), ...supposed },
     });
     return { entry, rendered, targets: rendered.objects.map((item) => targetOf(item)) };
   }

@@ -31,6 +31,7 @@ const listsMaxCount = 4;
 interface Watch {
   readonly path: string;
   readonly scope: LinkedAbort;
+  readonly sinceMs: number;
   ready: boolean;
   readonly ended: Promise<void>;
 }
@@ -78,6 +79,17 @@ export class CopyWatches {
     this.#watches.delete(name);
   }
 
+  /** Whether the kind's copies are still not known so long after they were asked for. */
+  isLate(group: string, kind: string, maxMs: number): boolean {
+    const watch = this.#watches.get(`${group}/${kind}`);
+    return watch !== undefined && !watch.ready && this.#options.clock.monotonicMs() - watch.sinceMs >= maxMs;
+  }
+
+  /** Kinds, as `group/Kind`, whose copies are not known. */
+  pendingKinds(): string[] {
+    return [...this.#watches].filter(([, watch]) => !watch.ready).map(([name]) => name);
+  }
+
   get pendingCount(): number {
     let count = 0;
     for (const watch of this.#watches.values()) if (!watch.ready) count++;
@@ -115,7 +127,7 @@ export class CopyWatches {
       () => undefined,
       () => scope[Symbol.dispose](),
     );
-    const watch: Watch = { path: pathFor(resource), scope, ready: false, ended };
+    const watch: Watch = { path: pathFor(resource), scope, sinceMs: clock.monotonicMs(), ready: false, ended };
     return watch;
   }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { onAbort, runTogether } from "../abort.ts";
+import { onAbort, Pulse, runTogether } from "../abort.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { DigestTable } from "../objects/digest.ts";
@@ -34,6 +34,8 @@ export interface GroupCaptureOptions {
    * being part of the group, since whoever takes over starts it. Asked at each delete. @default never
    */
   readonly isHeld?: () => boolean;
+  /** What is lacking at the start, see {@link GroupCapture.lacks}. @default nothing */
+  readonly lacking?: LackingObjects;
   /** @default see {@link Canary} */
   readonly canaryIntervalMs?: number;
   /** Each lag measured. Must not throw. */
@@ -42,6 +44,12 @@ export interface GroupCaptureOptions {
   readonly random: Random;
   readonly log: Log;
 }
+
+/**
+ * Objects of the group that are not at this site, because it could not bring them up, by key: as they would be, or
+ * `undefined` where that cannot be said.
+ */
+export type LackingObjects = ReadonlyMap<ObjectKey, KubeObject | undefined>;
 
 /** What a capture knows of its group, for status. */
 export interface CaptureReport {
@@ -72,6 +80,10 @@ export class GroupCapture implements ChangeSource {
   readonly #idleWaiters = new Set<() => void>();
   /** Deleted while the group was taken down. */
   readonly #withheld = new Set<ObjectKey>();
+  /** With what has come, until it is known to have come. */
+  readonly #lacking = new Map<ObjectKey, KubeObject | undefined>();
+  readonly #lackingChanged = new Pulse();
+  #stated: LackingObjects = new Map();
   #spec: SelectionSpec;
   #synced = false;
   #lastReadMs = -Infinity;
@@ -103,6 +115,7 @@ export class GroupCapture implements ChangeSource {
     };
     const selection = compileSelection(options.spec, options.site);
     this.#follower = new GroupFollower({ selection, pool, client, sink, clock, random, log });
+    if (options.lacking !== undefined) this.lacks(options.lacking);
   }
 
   /** Follows the group until `signal` aborts, then rejects with its reason. Expects the pool to run. */
@@ -115,6 +128,7 @@ export class GroupCapture implements ChangeSource {
       [
         async (options) => this.#follower.run(options),
         async (options) => this.#canary.run({ hasReader: () => this.#hasReader(), ...options }),
+        async (options) => this.#settleLacking(options),
       ],
       { signal },
     );
@@ -136,6 +150,45 @@ export class GroupCapture implements ChangeSource {
   end(): void {
     this.#ring.remove(this.#groupKey);
     this.#advanced();
+  }
+
+  /**
+   * These belong to the group though they are not at this site: they travel as they would be here, and do not count
+   * as deleted. What was named before and is not now has come, or is not wanted any more: it counts for what it is as
+   * soon as that is known.
+   */
+  lacks(objects: LackingObjects): void {
+    this.#stated = objects;
+    for (const [key, object] of objects) {
+      this.#lacking.set(key, object);
+      if (!this.#follower.has(key)) this.#putLacking(key);
+    }
+    if (this.#lacking.size > objects.size) this.#lackingChanged.raise();
+    this.#advanced();
+  }
+
+  /** Whether the object is known only because this site lacks it. */
+  isLacking(key: ObjectKey): boolean {
+    return this.#lacking.has(key) && !this.#follower.has(key);
+  }
+
+  #putLacking(key: ObjectKey): void {
+    const object = this.#lacking.get(key);
+    if (object !== undefined) this.#ring.put(key, normalise(object));
+  }
+
+  async #settleLacking({ signal }: { signal: AbortSignal }): Promise<void> {
+    for (;;) {
+      await this.#lackingChanged.wait({ signal });
+      const come = [...this.#lacking.keys()].filter((key) => !this.#stated.has(key));
+      await this.settle({ signal });
+      for (const key of come) {
+        if (this.#stated.has(key)) continue;
+        this.#lacking.delete(key);
+        if (!this.#follower.has(key)) this.#ring.remove(key);
+      }
+      this.#advanced();
+    }
   }
 
   /**
@@ -169,6 +222,7 @@ export class GroupCapture implements ChangeSource {
   /** Whether it is known if such an object exists: not where its kind cannot be read. */
   isKnown(key: ObjectKey): boolean {
     if (key === this.#groupKey || key === this.#canary.key) return true;
+    if (this.isLacking(key) && this.#lacking.get(key) === undefined) return false;
     const { pool } = this.#options;
     const { group, kind, namespace } = parseKey(key);
     // Which namespaces belong to the group is known only from their labels.
@@ -228,13 +282,14 @@ export class GroupCapture implements ChangeSource {
 
   #drop(key: ObjectKey): void {
     if (isTakenDown(key) && this.#ring.has(key) && this.#options.isHeld?.() === true) this.#withheld.add(key);
+    else if (this.#lacking.has(key)) this.#putLacking(key);
     else this.#ring.remove(key);
   }
 
   /** The group is no longer taken down: what has not come back is gone. */
   #settleWithheld(): void {
     if (this.#withheld.size === 0 || this.#options.isHeld?.() === true) return;
-    for (const key of this.#withheld) if (!this.#follower.has(key)) this.#ring.remove(key);
+    for (const key of this.#withheld) if (!this.#follower.has(key) && !this.#lacking.has(key)) this.#ring.remove(key);
     this.#withheld.clear();
   }
 
