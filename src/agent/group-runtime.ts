@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { Applier } from "../apply/applier.ts";
 import type { DemoteReport, LocalObject } from "../apply/demotion.ts";
 import type { ObjectDifference } from "../apply/diff.ts";
+import { compileSelection } from "../capture/selection.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
@@ -96,7 +97,9 @@ export class GroupRuntime implements ActionHost {
       onAdopting: () => this.#adoptRunning(),
     });
     const epoch = () => this.#protocol.epoch();
-    this.#serving = new GroupServing({ ...common, specs: this.#specs, journal, epoch });
+    const lacking = () => this.applier.absent;
+    this.#serving = new GroupServing({ ...common, specs: this.#specs, journal, epoch, lacking });
+    this.applier.onStatus(() => this.#serving.lackingChanged());
     this.#pulling = new GroupPulling({
       ...common,
       journal,
@@ -200,7 +203,11 @@ export class GroupRuntime implements ActionHost {
   observe(object: KubeObject): void {
     const observed = this.#specs.observe(object);
     if (observed === "foreign") this.#shown.check();
-    if (observed === "adopted" && this.group !== undefined) this.#serving.update(object, this.group);
+    if (observed === "adopted" && this.group !== undefined) {
+      this.#serving.update(object, this.group);
+      const selection = compileSelection(this.group.spec, this.#parts.config.site);
+      this.applier.giveUp((object) => selection.excludes(object));
+    }
     this.#options.onChange();
   }
 

@@ -1,6 +1,6 @@
 import { Pulse } from "../abort.ts";
 import type { LocalObject } from "../apply/demotion.ts";
-import { GroupCapture } from "../capture/group.ts";
+import { GroupCapture, type LackingObjects } from "../capture/group.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import { LifeboatError } from "../errors.ts";
 import type { Journal } from "../journal/journal.ts";
@@ -23,6 +23,8 @@ export interface ServingOptions {
   readonly journal: Journal;
   /** Epoch under which the group is served, asked for at each batch. */
   readonly epoch: () => string;
+  /** What of the group could not be brought up at this site. */
+  readonly lacking: () => LackingObjects;
   readonly log: Log;
   readonly signal: AbortSignal;
   /** Begun or ended to serve. Must not throw. */
@@ -37,6 +39,7 @@ export class GroupServing {
   #capturing: Background | undefined;
   #offer: { readonly offer: Disposable; readonly stop: AbortController } | undefined;
   #durableSeq = 0;
+  #lacking: LackingObjects | undefined;
 
   constructor(options: ServingOptions) {
     this.#options = options;
@@ -69,6 +72,7 @@ export class GroupServing {
       return;
     }
     const { capture, group } = this.#ensureCapture();
+    capture.lacks(this.#options.lacking());
     const stop = new AbortController();
     this.#durableSeq = 0;
     const offer = parts.served.offer({
@@ -93,6 +97,14 @@ export class GroupServing {
     if (this.#offer !== undefined) this.#options.parts.served.announce();
   }
 
+  /** What this site lacks may be something else. */
+  lackingChanged(): void {
+    const lacking = this.#options.lacking();
+    if (lacking === this.#lacking) return;
+    this.#lacking = lacking;
+    this.#capture?.lacks(lacking);
+  }
+
   stopServing(): void {
     const { offer, stop } = this.#offer ?? {};
     this.#offer = undefined;
@@ -114,7 +126,9 @@ export class GroupServing {
     await capture.whenSynced({ signal });
     const records = capture.read(0, { maxCount: Infinity, maxBytes: Infinity });
     return records.flatMap(({ key, object, managers }) =>
-      object === undefined || key === this.#options.specs.key || !this.isGroups(key) ? [] : [{ key, object, managers }],
+      object === undefined || key === this.#options.specs.key || !this.isGroups(key) || capture.isLacking(key)
+        ? []
+        : [{ key, object, managers }],
     );
   }
 

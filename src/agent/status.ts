@@ -58,6 +58,8 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
             failed: applier.failingCount,
           }),
     },
+    leases: failover === undefined ? undefined : leasesOf(failover),
+    ifLost: failover?.ifDied,
     conditions: conditionsOf(view, role, context),
     pulledIn: capture === undefined ? undefined : capture.pulledIn.slice(0, listedMaxCount),
     findings,
@@ -83,6 +85,17 @@ function reasonOf(view: GroupView, site: string): string | undefined {
   if (streamError !== undefined)
     return `${streamError.message}${streamError.hint === undefined ? "" : `; ${streamError.hint}`}`;
   return failover?.lastRefusal?.reason;
+}
+
+/** In words, since what is left of a lease is another number at every look. */
+function leasesOf(failover: NonNullable<GroupView["failover"]>): GroupStatus["leases"] {
+  const { witness, peerGrantor, running, fenceCap, stopBoundMs } = failover;
+  const say = ({ leaseMs, refusal }: typeof witness): string => {
+    if (running === "leaseFree") return "not needed: the other grantor has recorded that it takes over for nobody";
+    if (leaseMs > 0) return "held";
+    return refusal === null ? "none" : `none: ${refusal.reason}`;
+  };
+  return { witness: say(witness), peer: say(peerGrantor), fence: fenceCap, stopBoundMs };
 }
 
 function lagOf(view: GroupView, role: string): GroupStatus["lag"] {
@@ -200,7 +213,7 @@ function verdictsOf(view: GroupView, role: string): Verdict[] {
       [
         "Degraded",
         applier.failingCount > 0
-          ? `${applier.failingCount} objects cannot be applied`
+          ? `${applier.failingCount} objects ${role === "active" ? "could not be brought up here and are tried again" : "cannot be applied"}`
           : (view.streamError?.message ?? ""),
       ],
       ["Healthy", ""],

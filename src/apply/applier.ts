@@ -278,6 +278,16 @@ export class Applier {
     return diffGroup(this.#site, this.#mode === "active" ? "active" : "standby", options.signal);
   }
 
+  /** Objects that a person has excluded from the group are tried no more. Never rejects. */
+  giveUp(isExcluded: (object: KubeObject) => boolean): void {
+    this.#unpromoted
+      .giveUp(isExcluded)
+      .then(() => this.#changed())
+      .catch((error: unknown) => {
+        this.#site.options.log.warn({ err: error }, "what is excluded could not be given up");
+      });
+  }
+
   async #exclusively<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const life = this.#life;
     if (life === undefined || this.#busy) {

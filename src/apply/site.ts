@@ -17,6 +17,7 @@ import { type Failure, needOf } from "./failures.ts";
 import { entriesOf } from "./fields.ts";
 import { foreignClaims } from "./foreign.ts";
 import { Notes } from "./notes.ts";
+import { occupants } from "./occupants.ts";
 import { observeNodePorts, type ObserveDeps, observeShared } from "./observe.ts";
 import { Reconciler } from "./reconcile.ts";
 import { sharedManager } from "./shared.ts";
@@ -304,8 +305,17 @@ export class GroupSite {
       const inside = this.#copiesIn(name);
       const message = `${inside} objects of the group are still in it`;
       if (inside > 0) return { kind: "failed", failure: { reason: "Needed", message } };
+      const occupied = await this.mayDeleteNamespace(name, options);
+      if (occupied !== undefined) return { kind: "failed", failure: occupied };
     }
     return this.reconciler.remove(target, { role, signal: options.signal });
+  }
+
+  /** `undefined` when everything in a namespace of this site is the group's, or comes with every namespace. */
+  mayDeleteNamespace(name: string, options: { signal: AbortSignal }): Promise<Failure | undefined> {
+    const { client, discovery } = this.options;
+    const group = { name: this.journal.group, manager: this.manager, own: this.own };
+    return occupants(name, { client, discovery, group, ...options });
   }
 
   #copiesIn(namespace: string): number {

@@ -70,6 +70,15 @@ export class Unpromoted {
     if (entries.size < this.#entries.size) await this.#store(entries);
   }
 
+  /** What a person wants no more. */
+  async giveUp(isUnwanted: (object: KubeObject) => boolean): Promise<void> {
+    const unwanted = [...this.#entries.keys()].filter((key) => {
+      const { object } = wouldBe(this.#site, key);
+      return object !== undefined && isUnwanted(object);
+    });
+    await this.forget(unwanted);
+  }
+
   async #store(entries: ReadonlyMap<ObjectKey, FailingKey>): Promise<void> {
     await this.#journal.putState(recordName, entries.size === 0 ? undefined : [...entries.values()]);
     this.#entries = entries;
@@ -117,7 +126,7 @@ export async function keepTrying(site: GroupSite, unpromoted: Unpromoted, option
   try {
     for (let attempt = 0; unpromoted.entries.size > 0; attempt++) {
       await clock.sleep(backoffMs(attempt, retryLimits, random), { signal });
-      for (const key of [...unpromoted.entries.keys()]) await tryOnce(unpromoted, key, options);
+      for (const key of unpromoted.entries.keys()) await tryOnce(unpromoted, key, options);
       site.copies.clear();
       options.onRound();
     }
