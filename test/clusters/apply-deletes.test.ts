@@ -1,7 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { keyOf } from "../../src/objects/key.ts";
-import { applyBench, atEast, configMap, eventually, ns } from "./apply-harness.ts";
+import { applyBench, atEast, configMap, eventually, never, ns } from "./apply-harness.ts";
 
 const guard = { deletes: { guard: { percent: 30, minObjects: 3, window: "1m" } } };
 const names = ["a", "b", "c", "d", "e", "f"];
@@ -59,6 +59,28 @@ test("a namespace goes after everything in it", async () => {
     const left = await west.get(ns(namespace));
     return left === undefined || left.metadata.deletionTimestamp !== undefined;
   }, 45_000);
+});
+
+test("a namespace that holds what is not the group's stays, and says what, until that is gone", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const ours = await atEast(bench, configMap(namespace, "ours", { a: "1" }));
+  await bench.send(ns(namespace), ours);
+  await bench.settled();
+  const theirs = configMap(namespace, "theirs", { a: "1" });
+  await west.client.create(west.resource(theirs), theirs, { fieldManager: "kubectl", signal: never });
+  await bench.sendDeletes(keyOf(ours), keyOf(ns(namespace)));
+  const failing = await eventually(() =>
+    bench.applier.status().failing.find(({ key, reason }) => key === keyOf(ns(namespace)) && reason === "Occupied"),
+  );
+  expect(failing.message).toContain(keyOf(theirs));
+  expect(await west.get(ours)).toBeUndefined();
+  expect((await west.get(ns(namespace)))?.metadata.deletionTimestamp).toBeUndefined();
+
+  await west.client.delete(west.resource(theirs), theirs.metadata, { signal: never });
+  // It is looked at again twice a minute, and after a restart at once.
+  await bench.restart();
+  await eventually(async () => (await west.get(ns(namespace))) === undefined, 60_000);
 });
 
 test("deletes that came while nobody followed the journal pause like any others", async () => {

@@ -189,6 +189,41 @@ test("a purge lists, then removes, what Lifeboat has put there and nothing else"
   for (const object of objects) expect(await west.get(object)).toBeUndefined();
 });
 
+test("a purge takes nothing that merely looks like the group's, nor a namespace with such in it", async () => {
+  await using bench = await applyBench();
+  await using other = await applyBench();
+  const { namespace, group, west } = bench;
+  const copy = await atEast(bench, configMap(namespace, "copy", { a: "1" }));
+  await bench.send(ns(namespace), copy);
+  await other.send(ns(other.namespace), await atEast(other, configMap(other.namespace, "others", { a: "1" })));
+  await bench.settled();
+  await other.settled();
+  const create = (object: KubeObject): Promise<KubeObject> =>
+    west.client.create(west.resource(object), object, { fieldManager: "kubectl", signal: never });
+  const labels = { [marks.group]: group };
+  const byHand = configMap(namespace, "by-hand", { a: "1" });
+  const cloned = configMap(namespace, "cloned", { a: "1" });
+  const { annotations = {} } = (await west.get(copy))?.metadata ?? {};
+  await create({ ...byHand, metadata: { ...byHand.metadata, labels } });
+  await create({ ...cloned, metadata: { ...cloned.metadata, labels, annotations } });
+  const others = configMap(other.namespace, "others", {});
+  await other.stop();
+  const patch = { type: "merge", body: { metadata: { labels } } } as const;
+  await west.client.patch(west.resource(others), others.metadata, patch, { fieldManager: "kubectl", signal: never });
+
+  const listed = await bench.applier.purge({ dryRun: true, signal: never });
+  expect(listed.keys).toEqual([keyOf(copy)]);
+  const stay = [keyOf(ns(namespace)), keyOf(byHand), keyOf(cloned), keyOf(others)].sort();
+  expect(listed.failed.map(({ key }) => key).sort()).toEqual(stay);
+  const report = await bench.applier.purge({ signal: never });
+  expect(report.keys).toEqual([keyOf(copy)]);
+  expect(await west.get(copy)).toBeUndefined();
+  for (const object of [byHand, cloned, others, ns(namespace)]) {
+    expect((await west.get(object))?.metadata).toMatchObject({ name: object.metadata.name });
+  }
+  await other.reopen();
+});
+
 test("with journal and source both lost, a promotion brings up what the copies say of themselves", async () => {
   await using bench = await applyBench();
   const { namespace, west } = bench;
