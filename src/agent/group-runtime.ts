@@ -12,12 +12,13 @@ import type { KubeObject } from "../objects/object.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
-import { farewellMs, sayFarewell } from "./ending.ts";
-import { SiteActions, type ActionHost, type FinalDigest } from "./group-actions.ts";
+import { GroupEnding } from "./ending.ts";
+import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest } from "./group-actions.ts";
 import { GroupSpecs } from "./group-spec.ts";
+import { keptObjects, type KeptObject } from "./kept.ts";
 import type { GroupAges } from "./metrics.ts";
 import { ShownObject } from "./mirror.ts";
-import { readEnded, readOrigin, writeEnded } from "./origin.ts";
+import { readEnded, readOrigin, writeOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
 import { GroupProtocol } from "./protocol.ts";
 import { GroupPulling } from "./pulling.ts";
@@ -62,6 +63,7 @@ export class GroupRuntime implements ActionHost {
   readonly #protocol: GroupProtocol;
   readonly #applying: Background;
   readonly #shown: ShownObject;
+  readonly #ending: GroupEnding;
   #outcomes: readonly CommandOutcome[] = [];
   #notices: readonly Notice[] = [];
   #lastStart: StartReport | undefined;
@@ -70,7 +72,7 @@ export class GroupRuntime implements ActionHost {
   readonly #bornOrphaned: boolean;
   /** Since this was opened, the peer has been heard not to serve the group. */
   #withdrawn = false;
-  #isEnding = false;
+  #hasEnd = false;
 
   /** Throws JournalCorrupt, JournalVersion or JournalFull. */
   constructor(options: GroupRuntimeOptions) {
@@ -95,6 +97,7 @@ export class GroupRuntime implements ActionHost {
       actions: new SiteActions(this),
       isSource: () => this.#specs.isSource,
       onAdopting: () => this.#adoptRunning(),
+      onReleased: (held) => this.#released(held),
     });
     const epoch = () => this.#protocol.epoch();
     const lacking = () => this.applier.absent;
@@ -105,6 +108,14 @@ export class GroupRuntime implements ActionHost {
       journal,
       peer: () => this.#peer(),
       onData: (data) => this.#protocol.setData(data),
+    });
+    this.#ending = new GroupEnding({
+      ...common,
+      journal,
+      serving: this.#serving,
+      protocol: this.#protocol,
+      hasObject: () => this.object !== undefined,
+      clock,
     });
     this.journal.onCommit(() => this.#committed());
     const background = { clock, random, log, signal };
@@ -268,6 +279,21 @@ export class GroupRuntime implements ActionHost {
     return (await this.applier.diff(options)).filter(({ key }) => this.#serving.isGroups(key));
   }
 
+  /** What this site had of its own when the other took over. */
+  divergence(): KeptObject[] {
+    return keptObjects(this.journal);
+  }
+
+  /** What stands in the way of a switchover away from or to this site, as far as it can be told from here. */
+  preflight(): string[] {
+    const { failingCount, conflictCount, deletesPaused } = this.applier.status();
+    const found = [...this.#protocol.preflight()];
+    if (failingCount > 0) found.push(`${failingCount} objects cannot be applied here`);
+    if (conflictCount > 0) found.push(`${conflictCount} objects exist here that Lifeboat has not made`);
+    if (deletesPaused !== undefined) found.push(`${deletesPaused.pending} deletes wait to be confirmed here`);
+    return found;
+  }
+
   showObject(as: "original" | "mirror", options: { signal: AbortSignal }): Promise<void> {
     return this.#shown.show(as, options);
   }
@@ -311,12 +337,12 @@ export class GroupRuntime implements ActionHost {
 
   /** The group's end has arrived: what comes after it in the stream is not applied. */
   #orphan(): void {
-    if (this.#isEnding) return;
-    this.#isEnding = true;
+    if (this.#hasEnd) return;
+    this.#hasEnd = true;
     this.#log.info("the group was deleted at its source; the copies here stay");
     void this.#applying
       .stop()
-      .then(() => this.#parts.clock.sleep(farewellMs, { signal: this.#options.signal }))
+      .then(() => this.#ending.atStandby(() => this.orphaned))
       .then(this.#options.onOrphaned)
       .catch(() => undefined);
   }
@@ -379,20 +405,19 @@ export class GroupRuntime implements ActionHost {
       this.#shown.check();
       return false;
     }
-    // Also for the next process: to it the object is merely not there.
-    await writeEnded(this.journal, true);
-    this.#log.info("the group was deleted; what runs here goes on unprotected once the peer knows");
     this.#specs.restoreKept();
-    const { clock } = this.#parts;
-    const hasEnded = await sayFarewell({
-      serving: this.#serving,
-      clock,
-      signal: this.#options.signal,
-      mayEnd: () => readOrigin(this.journal) !== "held",
-      isOver: () => this.object !== undefined || readOrigin(this.journal) === "copy",
-    });
-    if (!hasEnded) await writeEnded(this.journal, false);
-    return hasEnded;
+    return this.#ending.atHolder();
+  }
+
+  /** The protocol is over for the group. Resolves with whether one of its name is here, to begin anew. */
+  async #released(held: boolean): Promise<boolean> {
+    // Only a lease that ran out in the last moment can have taken it down; nobody else will run it.
+    if (held && readOrigin(this.journal) === "held") {
+      await this.applier.release({ epoch: this.journal.epoch() ?? lowestEpoch, signal: this.#options.signal });
+      await writeOrigin(this.journal, "own");
+    }
+    this.#ending.released();
+    return this.object !== undefined && !this.orphaned;
   }
 
   started(goal: StartGoal, report: { readonly failed: number; readonly tookMs: number }): void {
@@ -402,9 +427,10 @@ export class GroupRuntime implements ActionHost {
     this.notice({ code: "Started", message });
   }
 
-  /** Ends everything in order; what runs at the site goes on. */
-  async close(): Promise<void> {
+  /** Ends everything in order; what runs at the site goes on. Of a group that has ended nothing is remembered. */
+  async close({ forget = false }: { readonly forget?: boolean } = {}): Promise<void> {
     await this.#protocol.stop();
+    if (forget) await this.#protocol.forget();
     this.#serving.stopServing();
     await this.#serving.stopCapture();
     await this.#pulling.stop();

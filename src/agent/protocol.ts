@@ -1,11 +1,12 @@
+import { Pulse } from "../abort.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome, GroupActions } from "../failover/runner/actions.ts";
-import { claimIncarnation } from "../failover/runner/records.ts";
+import { claimIncarnation, GroupRecords } from "../failover/runner/records.ts";
 import { FailoverRunner, type StandbyData } from "../failover/runner/runner.ts";
 import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
-import type { Log } from "../telemetry/log.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
 import type { AgentParts } from "./parts.ts";
 import { policyOf } from "./policy.ts";
@@ -18,6 +19,11 @@ export interface ProtocolOptions {
   readonly isSource: () => boolean;
   /** Before the first grant: what runs is to be served. */
   readonly onAdopting: () => Promise<void>;
+  /**
+   * The group has ended, and `held` says whether by this site's hand. Resolves with whether one of its name is here
+   * already, which then begins anew.
+   */
+  readonly onReleased: (held: boolean) => Promise<boolean>;
   readonly log: Log;
   readonly signal: AbortSignal;
   /** Must not throw. */
@@ -32,6 +38,9 @@ export class GroupProtocol {
   readonly #options: ProtocolOptions;
   #runner: FailoverRunner | undefined;
   #running: Background | undefined;
+  #ending = false;
+  #again = new Pulse();
+  #group: ProtectionGroup | undefined;
 
   constructor(options: ProtocolOptions) {
     this.#options = options;
@@ -39,18 +48,41 @@ export class GroupProtocol {
 
   /** Begins with the first spec; later ones are policies only. */
   take(group: ProtectionGroup): void {
+    this.#group = group;
     this.#runner?.setPolicy(policyOf(group.spec));
+    this.#again.raise();
     if (this.#running !== undefined) return;
-    const { parts, log, signal, onAdopting, onChange } = this.#options;
+    const { parts, log, signal, onAdopting, onReleased, onChange } = this.#options;
     const { clock, random } = parts;
     this.#running = new Background({ name: "failover", clock, random, log, signal }, async (inner) => {
-      const runner = await this.#open(group);
+      const current = this.#group ?? group;
+      const runner = await this.#open(current);
       this.#runner = runner;
-      using _listener = runner.onChange(onChange);
-      runner.setFence({ cap: "api", stopBoundMs: policyOf(group.spec).timing.stopBoundMs });
-      if (runner.state.phase.type === "Adopting") await onAdopting();
-      await runner.run(inner);
+      {
+        using _listener = runner.onChange(onChange);
+        runner.setFence({ cap: "api", stopBoundMs: policyOf(current.spec).timing.stopBoundMs });
+        runner.setEnding(this.#ending);
+        if (runner.state.phase.type === "Adopting") await onAdopting();
+        await runner.run(inner);
+      }
+      const held = runner.state.record.cert?.holder === parts.config.site;
+      this.#runner = undefined;
+      // A failure of what follows must not bring back what has ended.
+      const isBack = await onReleased(held).catch((error: unknown) => {
+        inner.signal.throwIfAborted();
+        log.error({ error: safeError(error) }, "what a group's end brings about was not all done");
+        return false;
+      });
+      onChange();
+      this.#again = new Pulse();
+      if (!isBack) await this.#again.wait(inner);
     });
+  }
+
+  /** The group was deleted and its standby knows, or it is there again. Kept for the protocol's next process. */
+  setEnding(ending: boolean): void {
+    this.#ending = ending;
+    this.#runner?.setEnding(ending);
   }
 
   async #open(group: ProtectionGroup): Promise<FailoverRunner> {
@@ -77,9 +109,21 @@ export class GroupProtocol {
     });
   }
 
+  /** From the first spec until the group has ended. */
+  get isRunning(): boolean {
+    return this.#runner !== undefined;
+  }
+
   /** Undefined before the first spec. */
   snapshot(): FailoverSnapshot | undefined {
     return this.#runner?.snapshot();
+  }
+
+  /** What keeps a switchover from being begun, one sentence each. */
+  preflight(): string[] {
+    return (
+      this.#runner?.preflight() ?? ["the group is not ready at this site: its spec has not arrived or is not valid"]
+    );
   }
 
   /** Epoch under which the group is served. */
@@ -108,5 +152,11 @@ export class GroupProtocol {
 
   async stop(): Promise<void> {
     await this.#running?.stop();
+  }
+
+  /** To be called after {@link stop}, for a group that has ended here: what is recorded must not gate a next one. */
+  async forget(): Promise<void> {
+    const records = new GroupRecords(this.#options.parts.records, this.#options.name);
+    if (records.read().cert !== null) await records.remove();
   }
 }

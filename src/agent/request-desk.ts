@@ -1,10 +1,21 @@
-import { parseFailover, parseRequest, requestAnnotation, resultName, type GroupRequest } from "../config/requests.ts";
-import { LifeboatError, messageOf } from "../errors.ts";
+import {
+  moveAnnotations,
+  parseRequest,
+  requestAnnotation,
+  resultName,
+  type GroupRequest,
+  type MoveVerb,
+} from "../config/requests.ts";
+import { messageOf } from "../errors.ts";
 import { resources } from "../kube/resource.ts";
-import { marks, type KubeObject } from "../objects/object.ts";
+import type { PurgeReport } from "../apply/purge.ts";
+import type { KubeObject } from "../objects/object.ts";
 import { safeError } from "../telemetry/log.ts";
+import { OrderDesk, type SteeringVerb } from "./order-desk.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
+import type { KeptObject } from "./kept.ts";
 import type { AgentParts } from "./parts.ts";
+import { acceptRewind } from "./rewind.ts";
 import type { LastRequest } from "./status.ts";
 import type { StatusWriter } from "./status-writer.ts";
 
@@ -19,23 +30,32 @@ interface DeskOptions {
 const retireAfterMs = 5000;
 /** Keys in a result; a ConfigMap holds 1 MiB. */
 const resultMaxCount = 5000;
+const resultMaxBytes = 500_000;
 
 /** Takes a person's one-shot requests from the group's annotations and writes back what came of them. */
 export class RequestDesk {
   readonly #options: DeskOptions;
   /** Annotation texts that are being worked on, until they are gone from the object. */
   readonly #taken = new Set<string>();
-  /** The order that is being carried out. */
-  #failover: { readonly text: string; readonly nonce: string } | undefined;
+  readonly #orders: OrderDesk;
 
   constructor(options: DeskOptions) {
     this.#options = options;
+    const { parts, runtime } = options;
+    this.#orders = new OrderDesk({
+      site: parts.config.site,
+      runtime,
+      nowMs: () => parts.clock.wallMs(),
+      answer: (request) => this.#answer(request),
+    });
   }
 
   /** The group's object appeared or changed. */
   observe(object: KubeObject): void {
     const annotations = object.metadata.annotations ?? {};
-    this.#take(marks.failover, annotations[marks.failover], (text) => this.#failOver(text));
+    for (const [verb, annotation] of Object.entries(moveAnnotations)) {
+      this.#take(annotation, annotations[annotation], async (text) => this.#orders.move(verb as MoveVerb, text));
+    }
     this.#take(requestAnnotation, annotations[requestAnnotation], (text) => this.#serve(text));
   }
 
@@ -55,7 +75,7 @@ export class RequestDesk {
     try {
       await work(text);
     } catch (error) {
-      const verb = annotation === marks.failover ? "failover" : "request";
+      const [verb = "request"] = Object.entries(moveAnnotations).find(([, one]) => one === annotation) ?? [];
       this.#answer({ id: text, verb, outcome: "Refused", message: messageOf(error) });
     }
     try {
@@ -71,61 +91,56 @@ export class RequestDesk {
     }
   }
 
-  /**
-   * The protocol obeys an order once, by its nonce. The long form is held to one move by its epoch, and may be given
-   * again after a refusal. The short form has nothing but its text: it works once, whoever is active later.
-   */
-  async #failOver(text: string): Promise<void> {
-    const { to, epoch } = parseFailover(text);
-    const { failover } = this.#options.runtime.view();
-    if (failover?.epoch === undefined) {
-      throw new LifeboatError("FailoverRefused", "the group was never granted to a site; there is nothing to move");
-    }
-    const nonce = `annotation ${text}${epoch === undefined ? "" : ` ${this.#options.parts.clock.wallMs()}`}`;
-    this.#failover = { text, nonce };
-    this.#answer({ id: text, verb: "failover", outcome: "Running", message: `moving to ${to}` });
-    this.#options.runtime.command({ verb: "failover", to, epoch: epoch ?? failover.epoch, nonce });
-  }
-
   /** To be called when the protocol may have answered. */
   settle(): void {
-    if (this.#failover === undefined) return;
-    const { text, nonce } = this.#failover;
-    const outcome = this.#options.runtime.view().outcomes.findLast((each) => each.nonce === nonce);
-    if (outcome === undefined) return;
-    this.#failover = undefined;
-    const message = outcome.ok ? outcome.message : `${outcome.message} [${outcome.code}]`;
-    this.#answer({ id: text, verb: "failover", outcome: outcome.ok ? "Done" : "Refused", message });
+    this.#orders.settle();
   }
 
   async #serve(text: string): Promise<void> {
     const request = parseRequest(text);
+    const { id, verb } = request;
+    if (verb === "abort" || verb === "pause" || verb === "resume") {
+      this.#orders.steer(id, verb);
+      return;
+    }
     this.#answer({ id: request.id, verb: request.verb, outcome: "Running", message: "" });
     try {
-      const message = await this.#perform(request);
+      const message = await this.#perform({ ...request, verb });
       this.#answer({ id: request.id, verb: request.verb, outcome: "Done", message });
     } catch (error) {
       this.#answer({ id: request.id, verb: request.verb, outcome: "Refused", message: messageOf(error) });
     }
   }
 
-  async #perform(request: GroupRequest): Promise<string> {
+  async #perform(
+    request: GroupRequest & { readonly verb: Exclude<GroupRequest["verb"], SteeringVerb> },
+  ): Promise<string> {
     const { runtime, signal } = this.#options;
     switch (request.verb) {
+      case "preflight": {
+        const findings = runtime.preflight();
+        await this.#writeResult(findings);
+        return findings.length === 0 ? "nothing stands in the way" : `${findings.length} findings`;
+      }
+      case "divergence": {
+        const kept = runtime.divergence();
+        await this.#writeResult(withinResult(kept));
+        return `${kept.length} objects are kept`;
+      }
       case "diff": {
         const differences = await runtime.diff({ signal });
         await this.#writeResult(differences.slice(0, resultMaxCount));
         return `${differences.length} objects differ`;
       }
+      case "accept-rewind":
+        return acceptRewind(this.#options.parts.pool);
       case "deletes-confirm":
         return `${await runtime.applier.confirmDeletes()} deletes are carried out`;
       case "purge": {
         const report = await runtime.applier.purge({ dryRun: request.dryRun, signal });
         await this.#writeResult(report.keys.slice(0, resultMaxCount));
-        if (!request.dryRun && runtime.orphaned) void this.#retire();
-        return request.dryRun
-          ? `${report.keys.length} objects would be removed`
-          : `${report.keys.length} objects removed`;
+        if (!request.dryRun && runtime.orphaned && report.failed.length === 0) void this.#retire();
+        return purged(report, request.dryRun);
       }
     }
   }
@@ -157,4 +172,20 @@ export class RequestDesk {
     status.lastRequest = { ...request, at: new Date(parts.clock.wallMs()).toISOString() };
     parts.log.info({ group: runtime.name, ...request }, "a person's request");
   }
+}
+
+/** Whole objects as far as a ConfigMap has room for them; of the others the names. */
+function withinResult(kept: readonly KeptObject[]): KeptObject[] {
+  let bytes = 0;
+  return kept.slice(0, resultMaxCount).map((item) => {
+    bytes += Buffer.byteLength(JSON.stringify(item));
+    return bytes <= resultMaxBytes ? item : { key: item.key, what: item.what };
+  });
+}
+
+function purged({ keys, failed }: PurgeReport, dryRun: boolean): string {
+  const gone = `${keys.length} objects ${dryRun ? "would be removed" : "removed"}`;
+  const [first] = failed;
+  if (first === undefined) return gone;
+  return `${gone}, ${failed.length} ${dryRun ? "would stay" : "stay"}, such as ${first.key}: ${first.failure.message}`;
 }

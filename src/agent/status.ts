@@ -1,6 +1,8 @@
 import type { Condition } from "../config/status.ts";
 import type { GroupStatus } from "../config/group.ts";
 import type { TimelineEvent } from "../failover/runner/timeline.ts";
+import type { LifeboatError } from "../errors.ts";
+import { troubleCode, type TroubledKind, troubleVerdict } from "./kind-troubles.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 
 export type GroupView = ReturnType<GroupRuntime["view"]>;
@@ -15,6 +17,8 @@ export interface StatusContext {
   readonly request: LastRequest | undefined;
   /** The latest move as last written, for when this process has seen none. */
   readonly lastFailover: GroupStatus["lastFailover"];
+  /** Kinds of which the site's own objects cannot be followed; none at a standby. */
+  readonly troubles: readonly TroubledKind[];
 }
 
 /** Entries of lists in a status; the counts beside them are whole. */
@@ -29,6 +33,7 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
   const adopting = failover?.state === "Adopting" && view.serving;
   const role = isActive || adopting ? "active" : view.origin === "copy" || view.pulling ? "standby" : "unknown";
   const findings = [
+    ...context.troubles.map(({ what, kind, message }) => ({ code: troubleCode(what), object: kind, message })),
     ...applier.failing.map(({ key, reason, message }) => ({ code: reason, object: key, message })),
     ...applier.conflicts.map(({ key, message }) => ({ code: "Conflict", object: key, message })),
     ...applier.fieldsDropped.map(({ key, fields }) => ({
@@ -82,8 +87,7 @@ function reasonOf(view: GroupView, site: string): string | undefined {
   }
   if (specError !== undefined) return specError.message;
   if (failover !== undefined && failover.reason !== "") return failover.reason;
-  if (streamError !== undefined)
-    return `${streamError.message}${streamError.hint === undefined ? "" : `; ${streamError.hint}`}`;
+  if (streamError !== undefined) return sentenceOf(streamError);
   return failover?.lastRefusal?.reason;
 }
 
@@ -175,8 +179,9 @@ interface Verdict {
   readonly message: string;
 }
 
-function conditionsOf(view: GroupView, role: string, { previous, nowMs }: StatusContext): Condition[] {
-  return verdictsOf(view, role).map((verdict) => {
+function conditionsOf(view: GroupView, role: string, context: StatusContext): Condition[] {
+  const { previous, nowMs } = context;
+  return verdictsOf(view, role, context.troubles).map((verdict) => {
     const before = previous.find(({ type }) => type === verdict.type);
     const lastTransitionTime =
       before?.status === verdict.status ? before.lastTransitionTime : new Date(nowMs).toISOString();
@@ -184,7 +189,7 @@ function conditionsOf(view: GroupView, role: string, { previous, nowMs }: Status
   });
 }
 
-function verdictsOf(view: GroupView, role: string): Verdict[] {
+function verdictsOf(view: GroupView, role: string, troubles: readonly TroubledKind[]): Verdict[] {
   const { applier, failover, specError, specWarnings } = view;
   const when = (type: string, holds: boolean, yes: [string, string], no: [string, string]): Verdict => {
     const [reason, message] = holds ? yes : no;
@@ -200,24 +205,14 @@ function verdictsOf(view: GroupView, role: string): Verdict[] {
       ["Invalid", specError?.message ?? ""],
     ),
     when("Synced", synced, ["UpToDate", "everything was received"], ["NotSynced", notSynced(view, role)]),
-    when("Ready", isReady(view, role), ["Ready", ""], ["NotReady", notReady(view, role, synced)]),
+    ready(view, role, synced, troubles),
     when(
       "Armed",
       failover?.armed ?? false,
       ["Armed", "the witness moves the group if the active site is lost"],
       ["NotArmed", failover?.notArmed.join("; ") ?? "the group is not known to the protocol yet"],
     ),
-    when(
-      "Degraded",
-      applier.failingCount > 0 || view.streamError !== undefined,
-      [
-        "Degraded",
-        applier.failingCount > 0
-          ? `${applier.failingCount} objects ${role === "active" ? "could not be brought up here and are tried again" : "cannot be applied"}`
-          : (view.streamError?.message ?? ""),
-      ],
-      ["Healthy", ""],
-    ),
+    degraded(view, troubles),
     when(
       "DeletesPaused",
       paused !== undefined,
@@ -257,6 +252,27 @@ function verdictsOf(view: GroupView, role: string): Verdict[] {
   ];
 }
 
+function degraded({ applier, streamError }: GroupView, troubles: readonly TroubledKind[]): Verdict {
+  const kinds = troubleVerdict(troubles);
+  const reasons = [
+    ...(kinds === undefined ? [] : [kinds]),
+    ...(applier.failingCount > 0 ? [["Degraded", `${applier.failingCount} objects cannot be applied`] as const] : []),
+    ...(streamError === undefined ? [] : [["Degraded", sentenceOf(streamError)] as const]),
+  ];
+  const [first] = reasons;
+  if (first === undefined) return { type: "Degraded", status: "False", reason: "Healthy", message: "" };
+  return {
+    type: "Degraded",
+    status: "True",
+    reason: first[0],
+    message: reasons.map(([, message]) => message).join("; "),
+  };
+}
+
+function sentenceOf({ message, hint }: LifeboatError): string {
+  return hint === undefined ? message : `${message}; ${hint}`;
+}
+
 function isSynced(view: GroupView, role: string): boolean {
   if (view.orphaned) return false;
   if (role !== "active") return view.journalSynced && view.applier.phase !== "waiting";
@@ -267,6 +283,13 @@ function notSynced(view: GroupView, role: string): string {
   if (view.orphaned) return "the group was deleted at its source";
   if (role !== "active") return view.streamError?.message ?? "the first synchronisation is under way";
   return view.capture?.synced === true ? "no standby has received anything yet" : "the group's objects are being read";
+}
+
+function ready(view: GroupView, role: string, synced: boolean, troubles: readonly TroubledKind[]): Verdict {
+  const paused = troubles.find(({ what }) => what === "rewound");
+  if (paused !== undefined) return { type: "Ready", status: "False", reason: "Paused", message: paused.message };
+  if (isReady(view, role)) return { type: "Ready", status: "True", reason: "Ready", message: "" };
+  return { type: "Ready", status: "False", reason: "NotReady", message: notReady(view, role, synced) };
 }
 
 function isReady(view: GroupView, role: string): boolean {

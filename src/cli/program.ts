@@ -1,12 +1,14 @@
 import { Command, CommanderError } from "commander";
 import { hasCode } from "../errors.ts";
 import { addCheck } from "./check.ts";
-import { addFailover } from "./failover.ts";
+import { addGuard } from "./guard.ts";
+import { addFailback, addFailover, addSwitchover } from "./moves.ts";
 import { formatError } from "./output.ts";
 import { addProcesses } from "./processes.ts";
 import { addRender } from "./render.ts";
-import { addDeletes, addDiff, addPurge } from "./requests.ts";
+import { addAcceptRewind, addDeletes, addDiff, addDivergence, addPurge } from "./requests.ts";
 import { addStatus } from "./status.ts";
+import { addSteering } from "./steer.ts";
 import { exitCodes, type Terminal } from "./terminal.ts";
 
 /** Runs one command to its end. Errors are printed here, once; the exit code is set on the terminal. */
@@ -39,7 +41,22 @@ function buildProgram(terminal: Terminal, version: string): Command {
       "after",
       "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 something was found, 4 refused, 5 not finished in time",
     );
-  const add = [addStatus, addFailover, addDiff, addRender, addDeletes, addPurge, addCheck, addProcesses];
+  const add = [
+    addStatus,
+    addFailover,
+    addSwitchover,
+    addFailback,
+    addSteering,
+    addDivergence,
+    addDiff,
+    addRender,
+    addDeletes,
+    addAcceptRewind,
+    addPurge,
+    addCheck,
+    addProcesses,
+    addGuard,
+  ];
   for (const addVerb of add) addVerb(program, terminal);
   for (const command of allCommands(program)) {
     command.exitOverride().configureOutput({ writeOut: terminal.out, writeErr: terminal.err });

@@ -25,7 +25,7 @@ interface DiffEntry {
 }
 
 export function addDiff(program: Command, terminal: Terminal): void {
-  withRequest(program.command("diff"))
+  withRequest(withAccess(program.command("diff")))
     .argument("<group>", "protection group")
     .addOption(new Option("-o, --output <format>", "format").choices(["table", "json", "yaml"]).default("table"))
     .summary("what differs between what the standby should have and what it has")
@@ -35,7 +35,7 @@ export function addDiff(program: Command, terminal: Terminal): void {
     .addHelpText("after", `\nExample:\n  ${terminal.program} diff shop --context west`)
     .action(async (name: string, flags: RequestFlags & { output: "table" | "json" | "yaml" }) => {
       const client = await openSite(flags, terminal);
-      await ask(client, name, newRequest("diff"), terminal);
+      await askGroup(client, name, newRequest("diff"), terminal);
       const entries = (await readResult(client, flags.namespace, name, terminal.signal)) as DiffEntry[];
       if (flags.output !== "table") terminal.out(`${formatData(entries, flags.output)}\n`);
       else if (entries.length === 0) terminal.out("no differences\n");
@@ -51,9 +51,40 @@ export function addDiff(program: Command, terminal: Terminal): void {
     });
 }
 
+interface KeptEntry {
+  readonly key: string;
+  readonly what: string;
+}
+
+export function addDivergence(program: Command, terminal: Terminal): void {
+  withRequest(withAccess(program.command("divergence")))
+    .argument("<group>", "protection group")
+    .addOption(new Option("-o, --output <format>", "format").choices(["table", "json", "yaml"]).default("table"))
+    .summary("what a site that was overtaken had otherwise than the site that took over")
+    .description(
+      "After a failover the old site follows the new one. What it had written on its own is kept there until the " +
+        "group has run at that site again; ask that site. json and yaml show the objects, without the values of Secrets.",
+    )
+    .addHelpText("after", `\nExample:\n  ${terminal.program} divergence shop -o yaml --context east`)
+    .action(async (name: string, flags: RequestFlags & { output: "table" | "json" | "yaml" }) => {
+      const client = await openSite(flags, terminal);
+      const message = await askGroup(client, name, newRequest("divergence"), terminal);
+      const entries = (await readResult(client, flags.namespace, name, terminal.signal)) as KeptEntry[];
+      if (flags.output !== "table") terminal.out(`${formatData(entries, flags.output)}\n`);
+      else if (entries.length === 0) terminal.out(`${message}\n`);
+      else
+        terminal.out(
+          `${table(
+            ["WHAT", "OBJECT"],
+            entries.map(({ key, what }) => [what, key]),
+          )}\n`,
+        );
+    });
+}
+
 export function addDeletes(program: Command, terminal: Terminal): void {
   const deletes = program.command("deletes").summary("deletes that the guard holds back");
-  withRequest(deletes.command("confirm"))
+  withRequest(withAccess(deletes.command("confirm")))
     .argument("<group>", "protection group")
     .summary("carry out the deletes that the guard holds back")
     .description(
@@ -63,12 +94,28 @@ export function addDeletes(program: Command, terminal: Terminal): void {
     .addHelpText("after", `\nExample:\n  ${terminal.program} deletes confirm shop --context west`)
     .action(async (name: string, flags: RequestFlags) => {
       const client = await openSite(flags, terminal);
-      terminal.out(`${await ask(client, name, newRequest("deletes-confirm"), terminal)}\n`);
+      terminal.out(`${await askGroup(client, name, newRequest("deletes-confirm"), terminal)}\n`);
+    });
+}
+
+export function addAcceptRewind(program: Command, terminal: Terminal): void {
+  withRequest(withAccess(program.command("accept-rewind")))
+    .argument("<group>", "protection group that runs at this site")
+    .summary("replicate what a restored API server holds")
+    .description(
+      "When the API server of the active site was restored from a backup, its past is no change: replication is " +
+        "paused and the standby keeps what it has. This says that what the API server holds now is right, for all " +
+        "groups that run there. Deletes still pass the guard.",
+    )
+    .addHelpText("after", `\nExample:\n  ${terminal.program} accept-rewind shop --context east`)
+    .action(async (name: string, flags: RequestFlags) => {
+      const client = await openSite(flags, terminal);
+      terminal.out(`${await askGroup(client, name, newRequest("accept-rewind"), terminal)}\n`);
     });
 }
 
 export function addPurge(program: Command, terminal: Terminal): void {
-  withRequest(program.command("purge"))
+  withRequest(withAccess(program.command("purge")))
     .argument("<group>", "protection group; it may be deleted already")
     .requiredOption("--site <site>", "site whose copies are removed; it must not be the active one")
     .option("--dry-run", "list what would be removed, and remove nothing")
@@ -85,7 +132,7 @@ export function addPurge(program: Command, terminal: Terminal): void {
           hint: "purge the standby, or fail over first",
         });
       }
-      const message = await ask(client, name, newRequest("purge", { dryRun: flags.dryRun === true }), terminal);
+      const message = await askGroup(client, name, newRequest("purge", { dryRun: flags.dryRun === true }), terminal);
       if (flags.dryRun === true) {
         const keys = (await readResult(client, flags.namespace, name, terminal.signal)) as string[];
         for (const key of keys) terminal.out(`would remove ${key}\n`);
@@ -94,12 +141,17 @@ export function addPurge(program: Command, terminal: Terminal): void {
     });
 }
 
-function withRequest(command: Command): Command {
-  return withAccess(command).option("-n, --namespace <name>", "namespace of the agent", defaultNamespace);
+export function withRequest(command: Command): Command {
+  return command.option("-n, --namespace <name>", "namespace of the agent", defaultNamespace);
 }
 
 /** Sends the request and waits for its outcome; resolves with the agent's message. */
-async function ask(client: KubeClient, name: string, request: GroupRequest, terminal: Terminal): Promise<string> {
+export async function askGroup(
+  client: KubeClient,
+  name: string,
+  request: GroupRequest,
+  terminal: Terminal,
+): Promise<string> {
   await annotateGroup(client, name, { [requestAnnotation]: JSON.stringify(request) }, terminal.signal);
   const endMs = Date.now() + answerTimeoutMs;
   while (Date.now() < endMs) {
@@ -116,7 +168,12 @@ async function ask(client: KubeClient, name: string, request: GroupRequest, term
   });
 }
 
-async function readResult(client: KubeClient, namespace: string, group: string, signal: AbortSignal): Promise<unknown> {
+export async function readResult(
+  client: KubeClient,
+  namespace: string,
+  group: string,
+  signal: AbortSignal,
+): Promise<unknown> {
   const map = await client.get(resources.configMaps, { namespace, name: resultName(group) }, { signal });
   const { result } = (map["data"] ?? {}) as { result?: string };
   return JSON.parse(result ?? "[]");

@@ -102,6 +102,11 @@ function describe(group: StoredGroup, wide: boolean): string {
     `${show(counts?.objects)}, applied ${show(counts?.applied)}, pending ${show(counts?.pending)}, ` +
       `withheld ${show(counts?.withheld)}, failed ${show(counts?.failed)}`,
   );
+  const { leases, ifLost } = status;
+  if (leases !== undefined) {
+    line("Leases", `witness ${leases.witness ?? "unknown"}; peer ${leases.peer ?? "unknown"}`);
+    line("Fence", `${leases.fence ?? "unknown"}, stops within ${formatMs(leases.stopBoundMs)}`);
+  }
   line("Peer", reachable(peer));
   line("Witness", reachable(witness));
   if (status.lastFailover !== undefined) {
@@ -115,6 +120,20 @@ function describe(group: StoredGroup, wide: boolean): string {
   if (status.lastRequest !== undefined) {
     const { verb, id, outcome, message } = status.lastRequest;
     line("Last request", `${verb ?? "?"} ${id ?? ""}: ${outcome ?? "?"}${message === undefined ? "" : `, ${message}`}`);
+  }
+  if (ifLost !== undefined) {
+    const rows = [
+      ["this site", ifLost.site],
+      [peer?.site ?? "the other site", ifLost.peer],
+      ["the witness", ifLost.witness],
+    ];
+    lines.push(
+      "",
+      table(
+        ["IF IT DIED NOW", "WHAT WOULD HAPPEN"],
+        rows.map(([who = "", what = "-"]) => [who, what]),
+      ),
+    );
   }
   const conditions = (status.conditions ?? []).map((condition) => [
     condition.type,

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import { LifeboatError } from "../errors.ts";
+import { marks } from "../objects/object.ts";
 
 /**
  * How a person asks an agent for something: a one-shot annotation on the ProtectionGroup. The agent removes it, does
@@ -15,7 +16,7 @@ export function resultName(group: string): string {
 
 const requestSchema = z.strictObject({
   id: z.string().min(1).max(64),
-  verb: z.enum(["diff", "purge", "deletes-confirm"]),
+  verb: z.enum(["diff", "purge", "deletes-confirm", "accept-rewind", "divergence", "preflight", "abort", "pause", "resume"]),
   /** Only list what would be done. */
   dryRun: z.boolean().default(false),
 });
@@ -40,22 +41,42 @@ export function newRequest(verb: RequestVerb, options: { dryRun?: boolean } = {}
   return { id: randomUUID(), verb, dryRun: options.dryRun ?? false };
 }
 
-/** `SITE` or, safe to apply again, `SITE@EPOCH`: the value of the failover annotation. */
-export interface FailoverRequest {
+/**
+ * Moves of a group, each with the annotation by which it is ordered. Its value is `SITE` or, safe to apply again,
+ * `SITE@EPOCH`: the epoch that the person saw, so that a manifest that is applied again later moves nothing.
+ */
+export const moveAnnotations = {
+  /** Unplanned: the active site is stopped or out of its lease first. Becomes a switchover while it answers. */
+  failover: marks.failover,
+  /** Planned, without loss; refused while either site is not fit for it. */
+  switchover: "lifeboat.dev/switchover",
+  /** The person attests that the other site is off. Always with the epoch. */
+  "force-fenced": "lifeboat.dev/force-fenced",
+} as const;
+
+export type MoveVerb = keyof typeof moveAnnotations;
+
+export interface MoveRequest {
   readonly to: string;
   /** The epoch that the person saw; absent in the short form. */
   readonly epoch: string | undefined;
 }
 
-const failoverPattern = /^([a-z0-9][a-z0-9-]{0,62})(?:@(\S{1,80}))?$/;
+const movePattern = /^([a-z0-9][a-z0-9-]{0,62})(?:@(\S{1,80}))?$/;
 
 /** Throws ConfigInvalid. */
-export function parseFailover(text: string): FailoverRequest {
-  const match = failoverPattern.exec(text);
+export function parseMove(verb: MoveVerb, text: string): MoveRequest {
+  const match = movePattern.exec(text);
   if (match?.[1] === undefined) {
-    throw new LifeboatError("ConfigInvalid", `not a failover request: ${JSON.stringify(text.slice(0, 100))}`, {
+    throw new LifeboatError("ConfigInvalid", `not a ${verb} request: ${JSON.stringify(text.slice(0, 100))}`, {
       op: "request.parse",
       hint: "write SITE or SITE@EPOCH, for example west@1763700000.3",
+    });
+  }
+  if (verb === "force-fenced" && match[2] === undefined) {
+    throw new LifeboatError("ConfigInvalid", "force-fenced needs the epoch that you have seen", {
+      op: "request.parse",
+      hint: "write SITE@EPOCH; `lifeboat status GROUP` shows the epoch",
     });
   }
   return { to: match[1], epoch: match[2] };

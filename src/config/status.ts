@@ -61,6 +61,23 @@ export const groupStatusSchema = z
       })
       .describe("Counts of objects.")
       .optional(),
+    leases: z
+      .looseObject({
+        witness: text("What the witness's lease is to this site now."),
+        peer: text("What the other site's lease is to this site now."),
+        fence: text("What stops the group at this site without its API server: guard, storage, api or none."),
+        stopBoundMs: ms("How long stopping takes at this site at most."),
+      })
+      .describe("By what right the group runs here, or does not.")
+      .optional(),
+    ifLost: z
+      .looseObject({
+        site: text("If this site died."),
+        peer: text("If the other site died."),
+        witness: text("If the witness died."),
+      })
+      .describe("What would happen now, as far as this site knows.")
+      .optional(),
     conditions: z
       .array(conditionSchema)
       .describe("Conditions.")
@@ -110,7 +127,9 @@ export const groupStatusSchema = z
     lastRequest: z
       .looseObject({
         id: text("What was asked for, so that the same request is not followed twice."),
-        verb: text("failover, diff, purge or deletes-confirm."),
+        verb: text(
+          "failover, switchover, force-fenced, abort, pause, resume, preflight, diff, divergence, purge or deletes-confirm.",
+        ),
         outcome: text("Running, Done or Refused."),
         message: text("What came of it, or why it was refused and what to do instead."),
         at: text("When this was written."),

@@ -11,7 +11,7 @@ import type { Draft } from "./agent-draft.ts";
 type Quiescing = Extract<Phase, { type: "Quiescing" }>;
 
 /** Every reason not to begin, so that a person can mend them all before anything is touched. */
-export function preflight(d: Draft): string[] {
+export function preflight(d: Pick<Draft, "s" | "now">): string[] {
   const { s, now } = d;
   const { peer, timing } = { peer: s.peer, timing: s.policy.timing };
   const found: string[] = [];
@@ -24,6 +24,7 @@ export function preflight(d: Draft): string[] {
   else if (peer.lagMs === null || peer.lagMs > s.policy.maxLagMs) {
     found.push(`${s.config.peer} lags by ${peer.lagMs ?? "?"} ms, at most ${s.policy.maxLagMs} allowed`);
   }
+  if (s.ending) found.push("the group was deleted");
   if (s.aborting !== "") found.push("an earlier switchover is still being called off");
   if (s.apiDownSinceMs !== null) found.push(`the API server of ${s.config.site} does not answer`);
   return found;

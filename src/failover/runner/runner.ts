@@ -19,6 +19,7 @@ import type { CommandOutcome, GroupActions } from "./actions.ts";
 import { ActionQueue } from "./action-queue.ts";
 import type { Goal } from "./goals.ts";
 import type { GroupLinks } from "./links.ts";
+import { switchoverFindings } from "./preflight.ts";
 import { GroupRecords, type DurableRecords } from "./records.ts";
 import { takeSnapshot, type FailoverSnapshot } from "./snapshot.ts";
 import { Timeline } from "./timeline.ts";
@@ -76,6 +77,8 @@ export class FailoverRunner {
   readonly #events: AgentEvent[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #failed = Promise.withResolvers<never>();
+  /** With what is to be remembered of a group that has ended. */
+  readonly #released = Promise.withResolvers<SiteRecord>();
   #stepping = false;
   #state: AgentState;
   /** Carried out when the run begins. */
@@ -119,9 +122,22 @@ export class FailoverRunner {
 
   /**
    * Runs until the signal aborts (then rejects with its reason; the group at this site is left as it is) or a newer
-   * agent of this site takes over (FailoverRefused).
+   * agent of this site takes over (FailoverRefused). Returns when the group has ended: what is recorded of it is
+   * forgotten then, and a next one of its name begins anew.
    */
   async run({ signal }: { signal: AbortSignal }): Promise<void> {
+    using scope = linkedAbort(signal);
+    void this.#released.promise.then(() => scope.abort(new Error("the group has ended")));
+    try {
+      await this.#work(scope.signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!scope.signal.aborted) throw error;
+      await this.#record.end(await this.#released.promise);
+    }
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
     const { links, config } = this.#options;
     using _listener = links.register(config.group, config.peer, {
       fromWitness: (message) => this.#feed({ type: "fromWitness", message }),
@@ -165,6 +181,11 @@ export class FailoverRunner {
     this.#feed({ type: "api", up });
   }
 
+  /** See the event of this name: the group was deleted and its standby knows, or it is there again. */
+  setEnding(ending: boolean): void {
+    this.#feed({ type: "ending", ending });
+  }
+
   /** A person's order. What comes of it arrives at `GroupActions.outcome` under the same nonce. */
   command(command: Command): void {
     this.#feed({ type: "command", command });
@@ -188,6 +209,11 @@ export class FailoverRunner {
       timeline: this.#timeline.events,
       outcomes: this.#outcomes,
     });
+  }
+
+  /** What keeps a switchover from being begun now, one sentence each. */
+  preflight(): string[] {
+    return switchoverFindings(this.#state, this.#options.clock.monotonicMs());
   }
 
   /** Called after each step that changed something; must not throw. */
@@ -270,6 +296,9 @@ export class FailoverRunner {
       case "deposed":
         this.#deposed(effect.incarnation);
         return;
+      case "released":
+        this.#released.resolve(effect.record);
+        return;
       case "outcome":
         this.#outcomes = [...this.#outcomes.slice(1 - outcomesMax), effect];
         actions.outcome(effect);
@@ -351,6 +380,7 @@ function mustNotRun({ phase, fence }: AgentState): boolean {
     case "Adopting":
     case "Active":
     case "Quiescing":
+    case "Released":
       return false;
     case "Unknown":
       return !phase.warm && fence.cap === "api";

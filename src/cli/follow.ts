@@ -1,0 +1,72 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { StoredGroup } from "../config/stored.ts";
+import type { KubeClient } from "../kube/client.ts";
+import { getGroup } from "./access.ts";
+import { formatMs } from "./output.ts";
+import { exitCodes, type Terminal } from "./terminal.ts";
+
+export interface Followed {
+  readonly name: string;
+  /** `status.lastRequest.id` that is waited for. */
+  readonly request: string;
+  readonly to: string;
+  readonly timeoutMs: number;
+}
+
+const askEveryMs = 300;
+
+/**
+ * Shows the phases of a move as they come, with the time since it was asked for, until it is done or refused. Ctrl-C
+ * ends the showing; the move goes on.
+ */
+export async function followMove(client: KubeClient, move: Followed, terminal: Terminal): Promise<void> {
+  const begunMs = Date.now();
+  let shown = "";
+  try {
+    while (Date.now() - begunMs < move.timeoutMs) {
+      const group = await getGroup(client, move.name, terminal.signal);
+      const line = phaseOf(group);
+      if (line !== shown) terminal.out(`${elapsed(begunMs)}  ${line}\n`);
+      shown = line;
+      if (isOver(group, move, begunMs, terminal)) return;
+      await delay(askEveryMs, undefined, { signal: terminal.signal });
+    }
+    terminal.err(`not finished within ${move.timeoutMs / 1000} s. ${goesOn(move.name, terminal)}\n`);
+  } catch (error) {
+    if (!terminal.signal.aborted) throw error;
+    terminal.err(`\n${goesOn(move.name, terminal)}\n`);
+  }
+  terminal.setExitCode(exitCodes.pending);
+}
+
+function isOver({ status }: StoredGroup, move: Followed, begunMs: number, terminal: Terminal): boolean {
+  const { lastRequest: last, lastFailover: moved } = status;
+  if (last?.id !== move.request) return false;
+  if (last.outcome === "Refused") {
+    terminal.out(`${elapsed(begunMs)}  refused: ${last.message ?? ""}\n`);
+    terminal.setExitCode(exitCodes.refused);
+    return true;
+  }
+  if (last.outcome !== "Done") return false;
+  terminal.out(`${elapsed(begunMs)}  done: ${last.message ?? ""}\n`);
+  for (const { event, at, detail } of (moved?.to === move.to ? moved.timeline : undefined) ?? []) {
+    terminal.out(`           ${at}  ${event}${detail === undefined || detail === "" ? "" : `: ${detail}`}\n`);
+  }
+  return true;
+}
+
+function goesOn(name: string, terminal: Terminal): string {
+  return (
+    `The request stands: \`${terminal.program} status ${name}\` shows how far it is, ` +
+    `\`${terminal.program} abort ${name}\` calls a switchover off that is not committed`
+  );
+}
+
+function phaseOf({ status }: StoredGroup): string {
+  const { state = "Unknown", reason, active } = status;
+  return `${state}${active === undefined ? "" : ` (active: ${active})`}${reason === undefined ? "" : `: ${reason}`}`;
+}
+
+function elapsed(begunMs: number): string {
+  return `+${formatMs(Date.now() - begunMs)}`.padStart(9);
+}
