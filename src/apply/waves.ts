@@ -16,6 +16,8 @@ const workersMaxCount = 16;
 /** Failures that no waiting mends: a person has to act. */
 const lasting: ReadonlySet<Failure["reason"]> = new Set(["Exists", "Immutable", "Forbidden", "TooLarge", "Defect"]);
 
+const late: Failure = { reason: "ApiUnreachable", message: "the API server had not answered in time" };
+
 /** Returns the failures of what could not be done, by key. Rejects by the signal only. */
 export async function runWave(
   site: GroupSite,
@@ -31,19 +33,20 @@ export async function runWave(
     finish = resolve;
   });
   const run = async (key: ObjectKey): Promise<Outcome> => {
-    const failure = scope.signal.aborted ? undefined : await attempt(key);
-    if (failure === undefined) failures.delete(key);
-    else failures.set(key, failure);
-    const isOver = failure === undefined || lasting.has(failure.reason);
+    const outcome = scope.signal.aborted ? "cut off" : await attempt(key);
+    if (outcome === "cut off") return { kind: "done" };
+    if (outcome === undefined) failures.delete(key);
+    else failures.set(key, outcome);
+    const isOver = outcome === undefined || lasting.has(outcome.reason);
     if (isOver) left.delete(key);
     if (left.size === 0) finish();
-    return isOver ? { kind: "done" } : { kind: "retry", need: failure.need };
+    return isOver ? { kind: "done" } : { kind: "retry", need: outcome.need };
   };
-  const attempt = async (key: ObjectKey): Promise<Failure | undefined> => {
+  const attempt = async (key: ObjectKey): Promise<Failure | "cut off" | undefined> => {
     try {
       return await options.work(key, scope.signal);
     } catch (error) {
-      if (scope.signal.aborted) return undefined;
+      if (scope.signal.aborted) return "cut off";
       throw error;
     }
   };
@@ -61,5 +64,7 @@ export async function runWave(
     site.listen(undefined);
   }
   options.signal.throwIfAborted();
+  // What was under way when the time was up, or was never begun, is not done.
+  for (const key of left) if (!failures.has(key)) failures.set(key, late);
   return failures;
 }
