@@ -16,13 +16,17 @@ import { kubeSourceFrom } from "../kube/kubeconfig.ts";
 import { Certificates } from "../rpc/certificates.ts";
 import { exchangeService } from "../rpc/exchange.ts";
 import { Link } from "../rpc/link.ts";
+import type { ServedKind } from "../rpc/messages.ts";
 import { replicationService } from "../rpc/replication.ts";
 import { startRpcServer } from "../rpc/server.ts";
 import { createLog, safeError, type Log } from "../telemetry/log.ts";
 import { startTelemetryServer } from "../telemetry/server.ts";
 import { GroupSet } from "./group-set.ts";
 import { AgentMetrics } from "./metrics.ts";
+import { readOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
+import { PeerVersions } from "./peer-versions.ts";
+import { readVersions, RewindKeeper } from "./rewind.ts";
 import { ServedGroups } from "./served-groups.ts";
 
 export interface AgentEnvironment {
@@ -136,12 +140,24 @@ class Agent {
         return [[site, new Link({ address, certificates, expect, ...common })] as const];
       }),
     );
+    const peerVersions = new PeerVersions();
+    const pool = new WatchPool({
+      client,
+      discovery,
+      chooseVersion: (kind) => peerVersions.choose(kind),
+      versions: readVersions(records),
+      ...common,
+    });
+    const onPeerKinds = (site: string, kinds: readonly ServedKind[]): void => {
+      if (peerVersions.learn(site, kinds)) pool.reconsider();
+    };
     return {
       config,
       client,
       discovery,
-      pool: new WatchPool({ client, discovery, ...common }),
-      served: new ServedGroups({ site: config.site, clock: this.#clock }),
+      pool,
+      peerVersions,
+      served: new ServedGroups({ site: config.site, clock: this.#clock, onPeerKinds }),
       links,
       dataLinks,
       records,
@@ -175,6 +191,7 @@ class Agent {
             [
               (each) => parts.discovery.run(each),
               (each) => parts.pool.run(each),
+              (each) => this.#rewinds(parts, groups).run(each),
               (each) => groups.followObjects(each),
               (each) => groups.refreshStatus(each),
             ],
@@ -184,6 +201,11 @@ class Agent {
       ],
       { signal },
     );
+  }
+
+  #rewinds({ pool, records, clock, log }: AgentParts, groups: GroupSet): RewindKeeper {
+    const origins = () => groups.runtimes.map(({ journal }) => readOrigin(journal));
+    return new RewindKeeper({ pool, records, origins, clock, log });
   }
 
   /** Waits until the API server has said which kinds it serves. */

@@ -1,6 +1,7 @@
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
+import { linkedAbort } from "../abort.ts";
 import { checkGroups } from "../config/check-groups.ts";
 import type { ProtectionGroup } from "../config/group.ts";
 import { parseGroup } from "../config/parse-group.ts";
@@ -14,6 +15,7 @@ import { safeError } from "../telemetry/log.ts";
 import { GroupDefinition } from "./group-definition.ts";
 import { GroupRuntime, journalPath } from "./group-runtime.ts";
 import type { AgentParts } from "./parts.ts";
+import { servedKinds } from "./peer-versions.ts";
 import { RequestDesk } from "./request-desk.ts";
 import { StatusWriter } from "./status-writer.ts";
 
@@ -95,13 +97,18 @@ export class GroupSet {
 
   /** Follows what one peer serves, for ever. */
   async followPeer(site: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    const { dataLinks, clock, config, log } = this.#parts;
+    const { dataLinks, discovery, clock, config, log } = this.#parts;
     const link = dataLinks.get(site);
     if (link === undefined) return;
     for (;;) {
       const connection = await link.ready({ signal });
       try {
-        for await (const update of watchGroups(connection, config.site, { signal })) this.#offered(site, update);
+        // A peer is asked anew when other kinds or versions are served here.
+        using scope = linkedAbort(signal);
+        using _change = discovery.onChange(() => scope.abort(new Error("other kinds are served here now")));
+        const request = { site: config.site, kinds: servedKinds(discovery.kinds()) };
+        const updates = watchGroups(connection, request, { signal: scope.signal });
+        for await (const update of updates) this.#offered(site, update);
       } catch (error) {
         signal.throwIfAborted();
         log.info({ peer: site, error: safeError(error) }, "list of the peer's groups ended");

@@ -6,6 +6,7 @@ import type { StartKind } from "../failover/runner/actions.ts";
 import { parseEpoch } from "../objects/epoch.ts";
 import type { StreamMeter } from "../stream/session.ts";
 import { Metrics } from "../telemetry/registry.ts";
+import type { TroubledKind } from "./kind-troubles.ts";
 import type { GroupView } from "./status.ts";
 
 /** Asked at each scrape. */
@@ -76,7 +77,7 @@ export class AgentMetrics {
   }
 
   /** Told of a group's state whenever its status is made. */
-  update(group: string, view: GroupView, status: GroupStatus): void {
+  update(group: string, view: GroupView, status: GroupStatus, troubles: readonly TroubledKind[]): void {
     const { metrics } = this;
     const { applier, failover } = view;
     const labels = { group };
@@ -94,6 +95,10 @@ export class AgentMetrics {
     metrics.set("lifeboat_blocked", labels, failover?.state === "Blocked" ? 1 : 0);
     for (const role of ["active", "standby", "unknown"]) {
       metrics.set("lifeboat_role", { group, role }, status.role === role ? 1 : 0);
+    }
+    for (const cause of ["forbidden", "missing", "rewound", "unreadable", "uncommon"]) {
+      const count = troubles.filter(({ what }) => what === cause).length;
+      metrics.set("lifeboat_unfollowed_kinds", { group, cause }, count);
     }
     if (failover !== undefined) {
       const left = "lifeboat_lease_remaining_seconds";

@@ -8,6 +8,7 @@ import type { Discovery } from "../kube/discovery.ts";
 import type { EventWriter } from "../kube/events.ts";
 import type { Link } from "../rpc/link.ts";
 import type { AgentMetrics } from "./metrics.ts";
+import type { PeerVersions } from "./peer-versions.ts";
 import type { ServedGroups } from "./served-groups.ts";
 import type { Log } from "../telemetry/log.ts";
 
@@ -17,6 +18,7 @@ export interface AgentParts {
   readonly client: KubeClient;
   readonly discovery: Discovery;
   readonly pool: WatchPool;
+  readonly peerVersions: PeerVersions;
   readonly served: ServedGroups;
   readonly links: GroupLinks;
   /** Connections for bulk data, by peer site; none for a peer without an address. */

@@ -2,7 +2,7 @@ import { linkedAbort, Pulse } from "../abort.ts";
 import type { Clock } from "../clock.ts";
 import { LifeboatError } from "../errors.ts";
 import type { PeerIdentity } from "../rpc/identity.ts";
-import type { GroupsUpdate } from "../rpc/messages.ts";
+import type { GroupsUpdate, ServedKind } from "../rpc/messages.ts";
 import type { ReplicationHandlers } from "../rpc/replication.ts";
 import type { ChangeSource } from "../stream/doors.ts";
 import { readHello, serveStream, type SourceChannel } from "../stream/serve.ts";
@@ -23,16 +23,25 @@ export interface ServedGroup {
   readonly signal: AbortSignal;
 }
 
+export interface ServedGroupsOptions {
+  readonly site: string;
+  readonly clock: Clock;
+  /** A peer has said what its API server serves. Must not throw. */
+  readonly onPeerKinds?: (site: string, kinds: readonly ServedKind[]) => void;
+}
+
 /** The groups for which this site is active: what its peers are told of, and where their streams begin. */
 export class ServedGroups implements ReplicationHandlers {
   readonly #site: string;
   readonly #clock: Clock;
+  readonly #onPeerKinds: ((site: string, kinds: readonly ServedKind[]) => void) | undefined;
   readonly #groups = new Map<string, ServedGroup>();
   readonly #watchers = new Set<Pulse>();
 
-  constructor(options: { site: string; clock: Clock }) {
+  constructor(options: ServedGroupsOptions) {
     this.#site = options.site;
     this.#clock = options.clock;
+    this.#onPeerKinds = options.onPeerKinds;
   }
 
   /** Offers the group until disposed. */
@@ -53,8 +62,13 @@ export class ServedGroups implements ReplicationHandlers {
     for (const watcher of this.#watchers) watcher.raise();
   }
 
-  async *groups(peer: PeerIdentity, { signal }: { signal: AbortSignal }): AsyncIterable<GroupsUpdate> {
+  async *groups(
+    peer: PeerIdentity,
+    kinds: readonly ServedKind[],
+    { signal }: { signal: AbortSignal },
+  ): AsyncIterable<GroupsUpdate> {
     const site = siteOf(peer);
+    this.#onPeerKinds?.(site, kinds);
     const changed = new Pulse();
     this.#watchers.add(changed);
     try {

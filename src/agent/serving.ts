@@ -123,6 +123,8 @@ export class GroupServing {
   /** The group's objects as this site has them, once all are known. */
   async localObjects({ signal }: { signal: AbortSignal }): Promise<LocalObject[]> {
     const { capture } = this.#ensureCapture();
+    // Whoever asks takes the group down or away: a restored API server is no reason to wait.
+    using _accepting = this.#options.parts.pool.acceptingRewinds();
     await capture.whenSynced({ signal });
     const records = capture.read(0, { maxCount: Infinity, maxBytes: Infinity });
     return records.flatMap(({ key, object, managers }) =>

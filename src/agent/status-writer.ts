@@ -4,7 +4,8 @@ import { parseStoredStatus } from "../config/stored.ts";
 import type { KubeObject } from "../objects/object.ts";
 import { safeError } from "../telemetry/log.ts";
 import type { GroupStatus } from "../config/group.ts";
-import { buildStatus, type LastRequest } from "./status.ts";
+import { troubleCode, type TroubledKind, troubledKinds } from "./kind-troubles.ts";
+import { buildStatus, type GroupView, type LastRequest } from "./status.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 import type { AgentParts } from "./parts.ts";
 
@@ -18,6 +19,7 @@ export class StatusWriter {
   #written = "";
   #previous: Partial<GroupStatus> | undefined;
   #request: LastRequest | undefined;
+  #troubled: ReadonlyMap<string, TroubledKind> = new Map();
   #writing = false;
   #again = false;
 
@@ -68,11 +70,35 @@ export class StatusWriter {
     }
   }
 
+  #troubles(view: GroupView): TroubledKind[] {
+    const { pool, config, peerVersions } = this.#parts;
+    if (view.capture === undefined || view.group === undefined) return [];
+    const { name, spec } = view.group;
+    const { namespaces } = view.capture;
+    const uncommon = peerVersions.uncommon();
+    return troubledKinds(pool.states(), { name, site: config.site, spec, namespaces, uncommon });
+  }
+
+  /** An event for each kind that is followed no more, and one for each that is again. */
+  #tellTroubles(about: KubeObject, troubles: readonly TroubledKind[]): void {
+    const now = new Map(troubles.map((trouble) => [`${trouble.what} ${trouble.kind}`, trouble]));
+    for (const [id, { what, message }] of now) {
+      if (this.#troubled.has(id)) continue;
+      this.#parts.events.note({ about, type: "Warning", reason: troubleCode(what), message });
+    }
+    for (const [id, { kind }] of this.#troubled) {
+      if (now.has(id)) continue;
+      this.#parts.events.note({ about, type: "Normal", reason: "KindFollowed", message: `${kind} is followed again` });
+    }
+    this.#troubled = now;
+  }
+
   async #once(signal: AbortSignal): Promise<void> {
     const { client, clock, log } = this.#parts;
     const view = this.#runtime.view();
     if (view.object === undefined) return;
     const stored = parseStoredStatus(view.object["status"]);
+    const troubles = this.#troubles(view);
     const previous = this.#previous ?? stored;
     const status = buildStatus(view, {
       site: this.#parts.config.site,
@@ -80,8 +106,10 @@ export class StatusWriter {
       previous: previous.conditions ?? [],
       request: this.#request ?? stored.lastRequest,
       lastFailover: stored.lastFailover,
+      troubles,
     });
-    this.#parts.metrics.update(this.#runtime.name, view, status);
+    this.#parts.metrics.update(this.#runtime.name, view, status, troubles);
+    this.#tellTroubles(view.object, troubles);
     const text = JSON.stringify(status);
     if (text === this.#written) return;
     // Replaced as a whole: where server-side apply takes the last field of a part away, it leaves a null behind that

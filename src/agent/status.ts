@@ -212,7 +212,7 @@ function verdictsOf(view: GroupView, role: string, troubles: readonly TroubledKi
       ["Armed", "the witness moves the group if the active site is lost"],
       ["NotArmed", failover?.notArmed.join("; ") ?? "the group is not known to the protocol yet"],
     ),
-    degraded(view, troubles),
+    degraded(view, role, troubles),
     when(
       "DeletesPaused",
       paused !== undefined,
@@ -252,11 +252,12 @@ function verdictsOf(view: GroupView, role: string, troubles: readonly TroubledKi
   ];
 }
 
-function degraded({ applier, streamError }: GroupView, troubles: readonly TroubledKind[]): Verdict {
+function degraded({ applier, streamError }: GroupView, role: string, troubles: readonly TroubledKind[]): Verdict {
   const kinds = troubleVerdict(troubles);
+  const failing = `${applier.failingCount} objects ${role === "active" ? "could not be brought up here and are tried again" : "cannot be applied"}`;
   const reasons = [
     ...(kinds === undefined ? [] : [kinds]),
-    ...(applier.failingCount > 0 ? [["Degraded", `${applier.failingCount} objects cannot be applied`] as const] : []),
+    ...(applier.failingCount > 0 ? [["Degraded", failing] as const] : []),
     ...(streamError === undefined ? [] : [["Degraded", sentenceOf(streamError)] as const]),
   ];
   const [first] = reasons;

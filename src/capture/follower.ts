@@ -278,10 +278,23 @@ export class GroupFollower {
     for (const key of sink.liveKeys()) {
       if (sink.isSpecial(key) || this.#membership.has(key)) continue;
       const { group, kind, namespace } = parseKey(key);
-      // What cannot be read at present has not gone.
-      if (pool.isReadable(group, kind, namespace) || !this.#inGroup(namespace)) sink.drop(key);
+      if (!this.#inGroup(namespace)) sink.drop(key);
+      // What cannot be read at present has not gone, and what it needs is needed.
+      else if (pool.isReadable(group, kind, namespace) && this.isAbsenceKnown(key)) sink.drop(key);
     }
     sink.advanced();
+  }
+
+  /**
+   * Whether an object that is no member is known to be none: not while it exists and something that could need it
+   * cannot be read.
+   */
+  isAbsenceKnown(key: ObjectKey): boolean {
+    const { pool } = this.#options;
+    const { group, kind, namespace, name } = parseKey(key);
+    const isNeed = namespace === "" ? kind !== "Namespace" : !this.#selection.whole && this.#selection.references;
+    if (!isNeed || !pool.exists(group, kind, { namespace, name })) return true;
+    return pool.knowsAll(this.namespaces(), (ofGroup, ofKind) => !this.#selection.excludesKind(ofGroup, ofKind));
   }
 
   #inGroup(namespace: string): boolean {

@@ -227,7 +227,7 @@ export class GroupCapture implements ChangeSource {
     const { group, kind, namespace } = parseKey(key);
     // Which namespaces belong to the group is known only from their labels.
     if (namespace !== "" && !this.#follower.takes(namespace) && !pool.isKnown("", "Namespace", "")) return false;
-    return pool.isKnown(group, kind, namespace);
+    return pool.isKnown(group, kind, namespace) && (this.#follower.has(key) || this.#follower.isAbsenceKnown(key));
   }
 
   get head(): number {

@@ -31,13 +31,27 @@ export interface WatchPoolOptions {
    * with {@link WatchPool.reconsider}.
    */
   readonly chooseVersion?: (kind: KubeKind) => KubeResource;
+  /** {@link WatchPool.versions} of an earlier process. */
+  readonly versions?: ReadonlyMap<string, string>;
 }
+
+/**
+ * Why the objects of a kind are not followed at present:
+ * - `forbidden`: permission to read them is missing
+ * - `missing`: the kind is defined and not served
+ * - `rewound`: the API server was restored from a backup; {@link WatchPool.acceptRewind} goes on
+ * - `unreadable`: the API server has answered with errors for some time
+ */
+export type KindTrouble = "forbidden" | "missing" | "rewound" | "unreadable";
 
 /** How the objects of one kind are read at present. */
 export interface KindState extends ReflectorState {
   readonly group: string;
   readonly kind: string;
+  readonly plural: string;
+  readonly namespaced: boolean;
   readonly version: string;
+  readonly trouble: KindTrouble | undefined;
   /** `undefined`: the whole cluster. */
   readonly namespace: string | undefined;
 }
@@ -59,6 +73,8 @@ interface Watch {
   readonly reflector: Reflector;
   readonly scope: LinkedAbort;
   readonly sinceMs: number;
+  /** Since when it has not been followed; `undefined` while it is. */
+  failingSinceMs: number | undefined;
 }
 
 interface Entry {
@@ -80,11 +96,14 @@ export class WatchPool {
   readonly #subscribers = new Set<PoolSubscriber>();
   readonly #progress = new Set<() => void>();
   readonly #running = new Set<Promise<void>>();
+  readonly #versions: Map<string, string>;
+  #accepting = 0;
   #signal: AbortSignal | undefined;
   #allStarted = false;
 
   constructor(options: WatchPoolOptions) {
     this.#options = options;
+    this.#versions = new Map(options.versions);
   }
 
   /**
@@ -178,14 +197,39 @@ export class WatchPool {
   /** State of every watch. */
   states(): KindState[] {
     return [...this.#entries.values()].flatMap(({ resource, cluster, namespaced }) =>
-      [[undefined, cluster] as const, ...namespaced].map(([namespace, { reflector }]) => ({
+      [[undefined, cluster] as const, ...namespaced].map(([namespace, watch]) => ({
         group: resource.group,
         kind: resource.kind,
+        plural: resource.plural,
+        namespaced: resource.namespaced,
         version: resource.version,
+        trouble: this.#troubleOf(watch),
         namespace,
-        ...reflector.state(),
+        ...watch.reflector.state(),
       })),
     );
+  }
+
+  #troubleOf(watch: Watch): KindTrouble | undefined {
+    const { phase } = watch.reflector.state();
+    if (phase === "forbidden" || phase === "missing" || phase === "rewound") return phase;
+    const { failingSinceMs } = watch;
+    const lasts = failingSinceMs !== undefined && this.#options.clock.monotonicMs() - failingSinceMs >= brokenAfterMs;
+    return lasts && this.#isBroken(watch) ? "unreadable" : undefined;
+  }
+
+  /**
+   * The latest version of the API server seen per watch. Kept durably and given to the next process, they tell that
+   * the API server was restored from a backup while no agent ran.
+   */
+  versions(): ReadonlyMap<string, string> {
+    for (const { resource, cluster, namespaced } of this.#entries.values()) {
+      for (const [namespace, { reflector }] of [[undefined, cluster] as const, ...namespaced]) {
+        const { highest } = reflector.state();
+        if (highest !== undefined) this.#versions.set(watchId(resource, namespace), highest);
+      }
+    }
+    return this.#versions;
   }
 
   /**
@@ -199,7 +243,44 @@ export class WatchPool {
       return watch.reflector.state().synced;
     }
     const { discovery } = this.#options;
-    return !discovery.broken().some(({ groupVersion }) => groupVersion.startsWith(`${group}/`));
+    if (discovery.broken().some(({ groupVersion }) => groupVersion.startsWith(`${group}/`))) return false;
+    return !this.#hasUnservedDefinition(group);
+  }
+
+  /** An API server that has just started does not serve everything that is defined. */
+  #hasUnservedDefinition(group: string): boolean {
+    const served = new Set([...this.#entries.values()].map(({ resource }) => `${resource.plural}.${resource.group}`));
+    const definitions = this.#entries.get(definitionKind)?.cluster.reflector.known.places() ?? [];
+    for (const { name } of definitions) {
+      const dot = name.indexOf(".");
+      if (name.slice(dot + 1) === group && !served.has(name) && !this.#isUncaptured(group, name.slice(0, dot)))
+        return true;
+    }
+    return false;
+  }
+
+  /** Served, and of a sort that is never read. */
+  #isUncaptured(group: string, plural: string): boolean {
+    return this.#options.discovery.kinds().some((kind) => kind.group === group && kind.versions[0].plural === plural);
+  }
+
+  /**
+   * Whether it is known of every kind which objects exist in these namespaces and in the cluster: only then is what
+   * nothing seems to need not needed. `matters` leaves kinds out.
+   */
+  knowsAll(namespaces: readonly string[], matters: (group: string, kind: string) => boolean): boolean {
+    return [...this.#entries.values()].every(({ resource: { group, kind, namespaced } }) => {
+      if (!matters(group, kind)) return true;
+      return (namespaced ? namespaces : [""]).every((namespace) => this.isKnown(group, kind, namespace));
+    });
+  }
+
+  /** Whether the object was there when its kind was last heard of. */
+  exists(group: string, kind: string, place: ObjectPlace): boolean {
+    const entry = this.#entries.get(`${group}/${kind}`);
+    if (entry === undefined) return false;
+    const watches = [entry.cluster, entry.namespaced.get(place.namespace ?? "")];
+    return watches.some((watch) => watch?.reflector.known.version(place) !== undefined);
   }
 
   /** Whether the objects of a kind in a namespace are being read at present. */
@@ -225,9 +306,20 @@ export class WatchPool {
     for (const watch of this.#watches()) watch.reflector.rewatch();
   }
 
-  /** After the API server was restored from a backup: what it holds now is right. */
-  acceptRewind(): void {
+  /** After the API server was restored from a backup: what it holds now is right. Returns how many kinds were waiting. */
+  acceptRewind(): number {
+    const waiting = new Set(
+      this.states().flatMap(({ trouble, group, kind }) => (trouble === "rewound" ? [`${group}/${kind}`] : [])),
+    );
     for (const watch of this.#watches()) watch.reflector.acceptRewind();
+    return waiting.size;
+  }
+
+  /** Takes what the API server holds as right whenever it was restored, now or later, until disposed. */
+  acceptingRewinds(): Disposable {
+    this.#accepting++;
+    this.acceptRewind();
+    return { [Symbol.dispose]: () => void this.#accepting-- };
   }
 
   /** Asks `chooseVersion` anew for every kind. */
@@ -278,9 +370,9 @@ export class WatchPool {
       const entry = this.#entries.get(`${kind.group}/${kind.kind}`);
       const chosen = this.#choose(kind);
       if (entry !== undefined && chosen?.version === entry.resource.version) continue;
-      // Read in another version, or no longer readable; what is known to exist is handed over.
+      // Read in another version, or no longer readable; what is known to exist is handed over, and told of anew.
       this.#stop(`${kind.group}/${kind.kind}`, chosen === undefined);
-      this.#start(kind, entry?.cluster.reflector.known);
+      this.#start(kind, entry?.cluster.reflector.known.unversioned());
     }
   }
 
@@ -334,6 +426,7 @@ export class WatchPool {
       namespace,
       labelSelector: labelSelectorFor(resource.group, resource.kind),
       known: known ?? new KnownObjects(),
+      highest: this.#versions.get(watchId(resource, namespace)),
       handler: {
         upsert: (object) => {
           for (const subscriber of this.#subscribers) subscriber.upsert(resource, object);
@@ -343,7 +436,9 @@ export class WatchPool {
       },
       listSlot: async (work) => this.#lists.add(work),
       onPhase: (phase) => {
+        watch.failingSinceMs = phase === "watching" ? undefined : (watch.failingSinceMs ?? clock.monotonicMs());
         if (phase === "missing") this.#options.discovery.lookSoon();
+        if (phase === "rewound" && this.#accepting > 0) reflector.acceptRewind();
         this.#scopeNamespaces();
         this.#progressed();
       },
@@ -351,7 +446,9 @@ export class WatchPool {
       random,
       log,
     });
+    const startedMs = clock.monotonicMs();
     const scope = linkedAbort(...(this.#signal === undefined ? [] : [this.#signal]));
+    const watch: Watch = { reflector, scope, sinceMs: startedMs, failingSinceMs: startedMs };
     const running = reflector
       .run({ signal: scope.signal })
       .catch((error: unknown) => {
@@ -360,7 +457,7 @@ export class WatchPool {
       })
       .finally(() => this.#running.delete(running));
     this.#running.add(running);
-    return { reflector, scope, sinceMs: clock.monotonicMs() };
+    return watch;
   }
 
   #tellRemoved(resource: KubeResource, place: ObjectPlace): void {
@@ -392,4 +489,8 @@ export class WatchPool {
       }
     }
   }
+}
+
+function watchId({ group, kind }: KubeResource, namespace: string | undefined): string {
+  return `${group}/${kind}/${namespace ?? ""}`;
 }

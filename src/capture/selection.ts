@@ -1,5 +1,5 @@
 import type { GroupSpec } from "../config/group.ts";
-import { firstSite, namespaceAt, objectMatches, selectorMatches, type Labels } from "../config/match.ts";
+import { firstSite, kindMatches, namespaceAt, objectMatches, selectorMatches, type Labels } from "../config/match.ts";
 import type { KubeObject } from "../objects/object.ts";
 
 /** The part of a spec that says what belongs to a group. */
@@ -13,6 +13,8 @@ export interface Selection {
   readonly namespaceNames: ReadonlySet<string>;
   /** Whether an entry of `exclude` names the object. */
   excludes(object: KubeObject): boolean;
+  /** Whether all objects of a kind (`""`: a core one) are excluded. */
+  excludesKind(group: string, kind: string): boolean;
   /** Whether an object of a selected namespace is taken for its labels. */
   labelled(labels: Labels | undefined): boolean;
   /** All objects of the namespaces are taken, so that references within them add nothing. */
@@ -42,6 +44,14 @@ export function compileSelection(spec: SelectionSpec, site: string): Selection {
       const canonical = local === "" ? "" : namespaceAt(spec, local, site, first);
       return exclude.some((match) => objectMatches(match, object, canonical));
     },
+    excludesKind: (group, kind) =>
+      exclude.some(
+        ({ kinds, names: some, namespaces: within, selector }) =>
+          some === undefined &&
+          within === undefined &&
+          selector === undefined &&
+          kinds?.some((pattern) => kindMatches(pattern, group, kind)) === true,
+      ),
     labelled: (labels) => whole || selectorMatches(objectSelector, labels),
     whole,
     references: objects?.references ?? true,

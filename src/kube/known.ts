@@ -36,6 +36,13 @@ export class KnownObjects {
     return this.#byNamespace.has(namespace);
   }
 
+  /** The same names, each as if its object had changed since. */
+  unversioned(): KnownObjects {
+    const copy = new KnownObjects();
+    for (const place of this.places()) copy.set(place, "");
+    return copy;
+  }
+
   *places(): Generator<{ readonly namespace: string; readonly name: string }> {
     for (const [namespace, names] of this.#byNamespace) {
       for (const name of names.keys()) yield { namespace, name };

@@ -40,6 +40,8 @@ export interface ReflectorState {
   readonly objectCount: number;
   readonly error: LifeboatError | undefined;
   readonly handlerFailureCount: number;
+  /** The latest version of the API server that was ever seen: what a later process is given as `highest`. */
+  readonly highest: string | undefined;
 }
 
 export interface ReflectorOptions {
@@ -52,6 +54,8 @@ export interface ReflectorOptions {
   readonly handler: ReflectorHandler;
   /** Names that an earlier reflector of the kind delivered: the first list reports what is gone since. */
   readonly known?: KnownObjects;
+  /** {@link ReflectorState.highest} of an earlier process: an API server that is behind it was restored meanwhile. */
+  readonly highest?: string | undefined;
   /** Bounds how many lists run at once among reflectors. @default no bound */
   readonly listSlot?: <T>(work: () => Promise<T>) => Promise<T>;
   /** Called at each change of phase. Must not throw. */
@@ -107,6 +111,8 @@ export class Reflector {
   constructor(options: ReflectorOptions) {
     this.#options = options;
     this.known = options.known ?? new KnownObjects();
+    this.#highest = options.highest;
+    this.#suspect = options.highest !== undefined;
     this.#log = options.log.child({ kind: options.resource.kind, namespace: options.namespace });
   }
 
@@ -119,6 +125,7 @@ export class Reflector {
       objectCount: this.known.count,
       error: this.#error,
       handlerFailureCount: this.#handlerFailureCount,
+      highest: this.#highest,
     };
   }
 

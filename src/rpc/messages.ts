@@ -17,6 +17,20 @@ export interface GroupsUpdate {
   readonly groups: readonly ServedGroup[];
 }
 
+/** A kind with the versions in which a site serves it. */
+export interface ServedKind {
+  readonly group: string;
+  readonly kind: string;
+  readonly versions: readonly string[];
+}
+
+/** What a site asks with for the groups that its peer serves. */
+export interface GroupsRequest {
+  readonly site: string;
+  /** Kinds that travel, as the asking site serves them. */
+  readonly kinds: readonly ServedKind[];
+}
+
 export type Compression = "NONE" | "ZSTD";
 
 export type PullRequest =

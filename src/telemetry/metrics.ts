@@ -79,6 +79,11 @@ export const metricTable = {
   lifeboat_reflector_last_event_age_seconds: absentGauge(
     "Longest time since any watch of the group heard from its API server, bookmarks included.",
   ),
+  lifeboat_unfollowed_kinds: {
+    type: "gauge",
+    help: "Kinds of which the group's objects cannot be followed, by cause: forbidden, missing, rewound (the API server was restored), unreadable, uncommon (no version that both sites serve).",
+    labels: ["group", "cause"],
+  },
   lifeboat_reconnects_total: {
     type: "counter",
     help: "Data connections to the peer that were lost and made again.",

@@ -20,6 +20,7 @@ const knownValues: Readonly<Record<string, readonly string[]>> = {
   role: ["active", "standby", "unknown"],
   reason: ["automatic", "manual", "switchover", "forced"],
   grantor: ["witness", "peer"],
+  cause: ["forbidden", "missing", "rewound", "unreadable", "uncommon"],
 };
 
 /** A value that is computed at the scrape. */

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { GroupCapture, type GroupCaptureOptions } from "../../src/capture/group.ts";
-import { WatchPool } from "../../src/capture/pool.ts";
+import { WatchPool, type WatchPoolOptions } from "../../src/capture/pool.ts";
 import type { SelectionSpec } from "../../src/capture/selection.ts";
 import { hasCode, LifeboatError } from "../../src/errors.ts";
 import { connect, type KubeClient } from "../../src/kube/client.ts";
@@ -34,14 +34,17 @@ export interface Follower {
   stop(): void;
 }
 
-export async function startSource(kubeconfig: string): Promise<Source> {
+export async function startSource(
+  kubeconfig: string,
+  options: Pick<WatchPoolOptions, "chooseVersion" | "versions"> = {},
+): Promise<Source> {
   const stopping = new AbortController();
   const { signal } = stopping;
   const client = await connect({ from: "files", paths: [kubeconfig] });
   const common = { client, clock: systemClock, random: Math.random, log: silentLog };
   const discovery = new Discovery(common);
   await discovery.refresh({ signal });
-  const pool = new WatchPool({ ...common, discovery });
+  const pool = new WatchPool({ ...common, discovery, ...options });
   const running = [discovery.run({ signal }), pool.run({ signal })].map(ignoreAbort);
   return {
     client,

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
+import { keyOf } from "../../src/objects/key.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import {
   configMap,
@@ -94,5 +95,74 @@ test("permission in the group's namespaces alone is enough for their objects", a
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(configMap(ns, "second"))));
   } finally {
     await source.stop();
+  }
+});
+
+test("what was needed by something that cannot be read any more is not known to be unneeded", async () => {
+  const ns = `${user}-c`;
+  await makeNamespace(writer, ns);
+  const picked = { matchLabels: { pick: ns } };
+  const [needed, other] = [configMap(ns, "needed"), configMap(ns, "other")];
+  const role1 = `${user}-role`;
+  const clusterRole: KubeObject = {
+    apiVersion: `${rbac}/v1`,
+    kind: "ClusterRole",
+    metadata: { name: role1 },
+    rules: [],
+  };
+  const binding: KubeObject = {
+    apiVersion: `${rbac}/v1`,
+    kind: "RoleBinding",
+    metadata: { name: "uses", namespace: ns, labels: { pick: ns } },
+    roleRef: { apiGroup: rbac, kind: "ClusterRole", name: role1 },
+    subjects: [],
+  };
+  const web: KubeObject = {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: "web", namespace: ns, labels: { pick: ns } },
+    spec: {
+      replicas: 0,
+      selector: { matchLabels: { app: ns } },
+      template: {
+        metadata: { labels: { app: ns } },
+        spec: { containers: [{ name: "c", image: "i", envFrom: [{ configMapRef: { name: "needed" } }] }] },
+      },
+    },
+  };
+  const grants = role("ClusterRole", ns, ["namespaces", "configmaps"]);
+  const roles: KubeObject[] = role("ClusterRole", `${ns}-roles`, ["clusterroles"]).map((object) =>
+    "rules" in object
+      ? { ...object, rules: [{ apiGroups: [rbac], resources: ["clusterroles"], verbs: ["get", "list", "watch"] }] }
+      : object,
+  );
+  await writer.apply(needed, other, clusterRole, binding, web, ...grants, ...roles);
+  const spec = selecting({ namespaces: { names: [ns] }, objects: { selector: picked, references: true } });
+  const [needs, others, absent, needsRole] = [needed, other, configMap(ns, "absent"), clusterRole].map((object) =>
+    keyOf(object),
+  );
+  const before = admin.capture(ns, spec);
+  await before.capture.whenSynced({ signal: admin.signal });
+  await eventually(() => expect(keysOf(before, ns)).toEqual(expect.arrayContaining([needs, needsRole])));
+  before.stop();
+  // The next agent may not read Deployments and RoleBindings.
+  const source = await startSource(limited);
+  try {
+    const follower = source.capture(ns, spec);
+    await follower.capture.whenSynced({ signal: source.signal });
+    expect(keysOf(follower, ns)).not.toContain(needs);
+    expect(follower.capture.isKnown(needs ?? "")).toBe(false);
+    expect(follower.capture.isKnown(needsRole ?? "")).toBe(false);
+    expect(follower.capture.isKnown(absent ?? "")).toBe(true);
+    // Nobody can tell this one from those that were needed.
+    expect(follower.capture.isKnown(others ?? "")).toBe(false);
+    const kinds = ["*/*", "Pod*", "Service*", "Secret", "Persistent*", "Replication*", "Resource*", "Limit*"];
+    const exclude = [{ kinds: [...kinds, "Endpoints", "PodTemplate", "Binding"] }];
+    const without = source.capture(`${ns}-x`, selecting({ ...spec.select, exclude }));
+    await without.capture.whenSynced({ signal: source.signal });
+    expect(without.capture.isKnown(needs ?? ""), "kinds that are excluded need nothing").toBe(true);
+  } finally {
+    await source.stop();
+    await writer.delete(...grants, ...roles, clusterRole);
   }
 });

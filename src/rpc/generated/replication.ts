@@ -20,6 +20,7 @@ import type { Records as _lifeboat_v1_Records, Records__Output as _lifeboat_v1_R
 import type { Refuse as _lifeboat_v1_Refuse, Refuse__Output as _lifeboat_v1_Refuse__Output } from './lifeboat/v1/Refuse.ts';
 import type { ReplicationClient as _lifeboat_v1_ReplicationClient, ReplicationDefinition as _lifeboat_v1_ReplicationDefinition } from './lifeboat/v1/Replication.ts';
 import type { ServedGroup as _lifeboat_v1_ServedGroup, ServedGroup__Output as _lifeboat_v1_ServedGroup__Output } from './lifeboat/v1/ServedGroup.ts';
+import type { ServedKind as _lifeboat_v1_ServedKind, ServedKind__Output as _lifeboat_v1_ServedKind__Output } from './lifeboat/v1/ServedKind.ts';
 import type { Welcome as _lifeboat_v1_Welcome, Welcome__Output as _lifeboat_v1_Welcome__Output } from './lifeboat/v1/Welcome.ts';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
@@ -55,6 +56,7 @@ export interface ProtoGrpcType {
        */
       Replication: SubtypeConstructor<typeof grpc.Client, _lifeboat_v1_ReplicationClient> & { service: _lifeboat_v1_ReplicationDefinition }
       ServedGroup: MessageTypeDefinition<_lifeboat_v1_ServedGroup, _lifeboat_v1_ServedGroup__Output>
+      ServedKind: MessageTypeDefinition<_lifeboat_v1_ServedKind, _lifeboat_v1_ServedKind__Output>
       Welcome: MessageTypeDefinition<_lifeboat_v1_Welcome, _lifeboat_v1_Welcome__Output>
     }
   }

@@ -4,7 +4,7 @@ import { LifeboatError } from "../../../src/errors.ts";
 import type { MessageChannel } from "../../../src/rpc/channel.ts";
 import { callMetadata } from "../../../src/rpc/connection.ts";
 import { exchangeService, openExchange, type ExchangeChannel } from "../../../src/rpc/exchange.ts";
-import type { GroupsUpdate, PullRequest, PullResponse } from "../../../src/rpc/messages.ts";
+import type { GroupsUpdate, PullRequest, PullResponse, ServedKind } from "../../../src/rpc/messages.ts";
 import { proto } from "../../../src/rpc/proto.ts";
 import { openPull, replicationService, watchGroups } from "../../../src/rpc/replication.ts";
 import { fromStatus } from "../../../src/rpc/status.ts";
@@ -93,11 +93,14 @@ describe("the replication service", () => {
 
   it("streams the groups served and ends the call when the reader stops", async () => {
     let stopped = false;
+    const kinds: ServedKind[] = [{ group: "example.com", kind: "Widget", versions: ["v2", "v1"] }];
+    const told: ServedKind[] = [];
     const updates: GroupsUpdate[] = [
       { site: "east", groups: [{ name: "shop", epoch: "1.1", revision: 4 }] },
       { site: "east", groups: [] },
     ];
-    const groups: Serve["groups"] = async function* two(_peer, { signal }) {
+    const groups: Serve["groups"] = async function* two(_peer, served, { signal }) {
+      told.push(...served);
       signal.addEventListener("abort", () => (stopped = true));
       yield* updates;
       await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
@@ -105,11 +108,12 @@ describe("the replication service", () => {
     await using server = await serve(east, [replicationService(anySite, { groups, pull: async () => {} })]);
     using connection = await dial(west, server.port);
     const seen: GroupsUpdate[] = [];
-    for await (const update of watchGroups(connection, "west", { signal })) {
+    for await (const update of watchGroups(connection, { site: "west", kinds }, { signal })) {
       seen.push(update);
       if (seen.length === 2) break;
     }
     expect(seen).toEqual(updates);
+    expect(told).toEqual(kinds);
     await eventually(() => stopped);
   });
 
