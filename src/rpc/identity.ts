@@ -2,11 +2,11 @@ import { LifeboatError } from "../errors.ts";
 
 /**
  * Who a certificate belongs to. It is read from a URI in the certificate's subject alternative names:
- * `lifeboat://PAIR/site/NAME`, `lifeboat://PAIR/witness` or `lifeboat://PAIR/operator`. Host names play no part, so
- * that an address may change without a new certificate.
+ * `lifeboat://PAIR/site/NAME`, `lifeboat://PAIR/guard/SITE` (of the node guards of a site), `lifeboat://PAIR/witness`
+ * or `lifeboat://PAIR/operator`. Host names play no part, so that an address may change without a new certificate.
  */
 export type PeerIdentity =
-  | { readonly pair: string; readonly role: "site"; readonly site: string }
+  | { readonly pair: string; readonly role: "site" | "guard"; readonly site: string }
   | { readonly pair: string; readonly role: "witness" | "operator" };
 
 /** What the other end must be. */
@@ -14,23 +14,23 @@ export interface PeerExpectation {
   readonly pair: string;
   /** Roles that may talk here. */
   readonly roles: readonly PeerIdentity["role"][];
-  /** Where given, a peer with role `site` must be this one. */
+  /** Where given, a peer with role `site` or `guard` must be of this one. */
   readonly site?: string;
 }
 
 const name = "[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?";
-const identityUri = new RegExp(`^lifeboat://(${name})/(?:site/(${name})|(witness|operator))$`);
+const identityUri = new RegExp(`^lifeboat://(${name})/(?:(site|guard)/(${name})|(witness|operator))$`);
 
 export function formatIdentity(identity: PeerIdentity): string {
-  const path = identity.role === "site" ? `site/${identity.site}` : identity.role;
+  const path = "site" in identity ? `${identity.role}/${identity.site}` : identity.role;
   return `lifeboat://${identity.pair}/${path}`;
 }
 
 /** Reads an identity URI; `undefined` for any other text. */
 export function parseIdentity(uri: string): PeerIdentity | undefined {
-  const [, pair, site, role] = identityUri.exec(uri) ?? [];
+  const [, pair, kind, site, role] = identityUri.exec(uri) ?? [];
   if (pair === undefined) return undefined;
-  if (site !== undefined) return { pair, role: "site", site };
+  if (site !== undefined && (kind === "site" || kind === "guard")) return { pair, role: kind, site };
   return role === "witness" || role === "operator" ? { pair, role } : undefined;
 }
 
@@ -60,7 +60,7 @@ export function checkIdentity(identity: PeerIdentity, expected: PeerExpectation)
       ? `pair ${expected.pair}`
       : !expected.roles.includes(identity.role)
         ? `role ${expected.roles.join(" or ")}`
-        : identity.role === "site" && expected.site !== undefined && identity.site !== expected.site
+        : "site" in identity && expected.site !== undefined && identity.site !== expected.site
           ? `site ${expected.site}`
           : undefined;
   if (wrong === undefined) return;

@@ -67,7 +67,7 @@ export async function issueCertificate(
   const names = (validity.dnsNames ?? []).map((value) => ({ type: "dns", value }) as const);
   const certificate = await X509CertificateGenerator.create({
     ...common(validity),
-    subject: [{ CN: [identity.role === "site" ? identity.site : identity.role] }],
+    subject: [{ CN: ["site" in identity ? identity.site : identity.role] }],
     issuer: issuer.subject,
     publicKey: keys.publicKey,
     signingKey: await importKey(authority.key),

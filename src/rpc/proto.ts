@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { loadPackageDefinition } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import type { ProtoGrpcType as FailoverPackage } from "./generated/failover.ts";
+import type { ProtoGrpcType as GuardPackage } from "./generated/guard.ts";
 import type { ProtoGrpcType as ReplicationPackage } from "./generated/replication.ts";
 
 /** The folder with the .proto files: beside `src`, or one level higher from the compiled output. */
@@ -17,7 +18,7 @@ function protoFolder(): string {
  * The options must equal those with which src/rpc/generated was made. 64-bit integers become numbers: all of ours
  * stay below 2^53, and what is read is checked (`safeInteger` in convert.ts).
  */
-const definition = loadSync(["lifeboat/v1/replication.proto", "lifeboat/v1/failover.proto"], {
+const definition = loadSync(["lifeboat/v1/replication.proto", "lifeboat/v1/failover.proto", "lifeboat/v1/guard.proto"], {
   includeDirs: [protoFolder()],
   longs: Number,
   enums: String,
@@ -25,6 +26,6 @@ const definition = loadSync(["lifeboat/v1/replication.proto", "lifeboat/v1/failo
   oneofs: true,
 });
 
-const loaded = loadPackageDefinition(definition) as unknown as ReplicationPackage & FailoverPackage;
+const loaded = loadPackageDefinition(definition) as unknown as ReplicationPackage & FailoverPackage & GuardPackage;
 
 export const proto = loaded.lifeboat.v1;

@@ -11,10 +11,12 @@ import type { Place, SpawnOptions } from "./places.ts";
 import type { BedProcess } from "./processes.ts";
 import { saveRecord } from "./record.ts";
 import { addressesOf, adminApi, credentialsOf, makePlaces, siteView, startPrograms } from "./site.ts";
-import type { Site, SiteContext, SitePlaces } from "./site.ts";
+import type { BootUnit, Site, SiteContext, SitePlaces } from "./site.ts";
 
 export interface Bed {
   readonly name: string;
+  /** Short and unique on the machine; part of the names of its cgroups. */
+  readonly id: string;
   readonly dir: string;
   readonly isolation: Isolation;
   readonly sites: ReadonlyMap<string, Site>;
@@ -44,6 +46,8 @@ interface Member {
   readonly site: Site;
   readonly api: Api;
   readonly authority: Authority;
+  /** What is started before the site's node, by name. */
+  readonly units: Map<string, BootUnit>;
   places: SitePlaces | undefined;
 }
 
@@ -77,6 +81,10 @@ export class RunningBed implements Bed {
 
   get name(): string {
     return this.#context.record.name;
+  }
+
+  get id(): string {
+    return this.#context.record.id;
   }
 
   get dir(): string {
@@ -117,6 +125,7 @@ export class RunningBed implements Bed {
     const [places, member] = await Promise.all([makePlaces(this.#context, name), this.#enrol(name)]);
     member.places = places;
     await this.faults.reapply(name);
+    for (const { name: unit, argv, options } of member.units.values()) member.site.spawn(unit, argv, options);
     await startPrograms(this.#context, name, places, member.authority, member.api);
   }
 
@@ -145,14 +154,17 @@ export class RunningBed implements Bed {
     const { record } = this.#context;
     const authority = await credentialsOf(record, name);
     const api = await adminApi(record, name, authority);
+    const units = new Map<string, BootUnit>();
+    const presentPlaces = (): SitePlaces => {
+      if (member.places !== undefined) return member.places;
+      throw new LifeboatError("NotFound", `${name} is down`, { hint: `restore ${name} first` });
+    };
     const member: Member = {
       api,
       authority,
+      units,
       places: undefined,
-      site: siteView(record, name, authority, api, () => {
-        if (member.places !== undefined) return member.places;
-        throw new LifeboatError("NotFound", `${name} is down`, { hint: `restore ${name} first` });
-      }),
+      site: siteView(record, name, authority, api, presentPlaces, units),
     };
     this.#members.set(name, member);
     return member;

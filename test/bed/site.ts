@@ -43,6 +43,15 @@ export interface SiteSpawnOptions extends SpawnOptions {
    * `site`: the network of the control plane and the node. @default "agent"
    */
   readonly network?: "agent" | "site";
+  /** Started again whenever the site is, before its container runtime and kubelet, as a unit of the node is. */
+  readonly atBoot?: boolean;
+}
+
+/** A program that is started with its site. */
+export interface BootUnit {
+  readonly name: string;
+  readonly argv: readonly string[];
+  readonly options: SiteSpawnOptions;
 }
 
 /** A running site, or one that was killed and may be restored. */
@@ -222,6 +231,7 @@ export function siteView(
   authority: Authority,
   api: Api,
   places: () => SitePlaces,
+  units: Map<string, BootUnit>,
 ): Site {
   const dir = siteDir(record, name);
   const server = serverOf(record, name);
@@ -249,7 +259,8 @@ export function siteView(
     },
     importImage: async (image) => importImage(places().site, image),
     spawn(program, argv, options = {}) {
-      const { network = "agent", ...rest } = options;
+      const { network = "agent", atBoot = false, ...rest } = options;
+      if (atBoot) units.set(program, { name: program, argv, options: { ...rest, network } });
       return places()[network].spawn(`${name}/${program}`, argv, rest);
     },
   };

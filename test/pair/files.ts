@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import type { agentConfigSchema, witnessConfigSchema } from "../../src/config/agent.ts";
+import type { guardConfigSchema } from "../../src/config/guard.ts";
 import { createAuthority, issueCertificate } from "../../src/rpc/pki.ts";
 import type { PeerIdentity } from "../../src/rpc/identity.ts";
 import type * as z from "zod";
@@ -20,6 +21,7 @@ export interface TlsFiles {
 
 export type AgentFile = z.input<typeof agentConfigSchema>;
 export type WitnessFile = z.input<typeof witnessConfigSchema>;
+export type GuardFile = z.input<typeof guardConfigSchema>;
 
 /** Where a process of the pair listens. */
 export interface Ports {
@@ -36,6 +38,7 @@ export async function writeCertificates(dir: string, sites: readonly string[]): 
   await writeFile(ca, authority.cert);
   const identities: [string, PeerIdentity][] = [
     ...sites.map((site): [string, PeerIdentity] => [site, { pair: pairName, role: "site", site }]),
+    ...sites.map((site): [string, PeerIdentity] => [guardName(site), { pair: pairName, role: "guard", site }]),
     ["witness", { pair: pairName, role: "witness" }],
   ];
   const files = new Map<string, TlsFiles>();
@@ -50,8 +53,13 @@ export async function writeCertificates(dir: string, sites: readonly string[]): 
   return files;
 }
 
+/** Name of a site's node guard among the processes of a pair. */
+export function guardName(site: string): string {
+  return `${site}-guard`;
+}
+
 /** Writes `value` as YAML and returns the path. */
-export async function writeConfig(path: string, value: AgentFile | WitnessFile): Promise<string> {
+export async function writeConfig(path: string, value: AgentFile | WitnessFile | GuardFile): Promise<string> {
   await writeFile(path, stringify(value));
   return path;
 }

@@ -16,8 +16,9 @@ import { freePorts } from "../bed/ports.ts";
 import type { BedProcess } from "../bed/processes.ts";
 import type { Bed } from "../bed/running.ts";
 import { agentNamespace, installSite } from "./install.ts";
-import { pairName, writeCertificates, writeConfig } from "./files.ts";
-import type { AgentFile, Ports, TlsFiles } from "./files.ts";
+import { guardName, pairName, writeCertificates, writeConfig } from "./files.ts";
+import type { AgentFile, GuardFile, Ports, TlsFiles } from "./files.ts";
+import { spawnGuard, writeGuardConfig } from "./guard.ts";
 import { Metrics } from "./metrics.ts";
 import { waitFor } from "./wait.ts";
 
@@ -37,6 +38,9 @@ export interface PairOptions {
   readonly logLevel?: AgentFile["logLevel"];
   /** Fields that are put into the configuration file of every agent. */
   readonly agent?: Partial<AgentFile>;
+  /** A node guard on each site's real node; `guard` has fields for their configuration files. @default false */
+  readonly guards?: boolean;
+  readonly guard?: Partial<GuardFile>;
   /** Flags of Node for the agents, e.g. `--cpu-prof`. */
   readonly nodeFlags?: readonly string[];
   readonly signal: AbortSignal;
@@ -55,6 +59,7 @@ export async function startPair(bed: Bed, options: PairOptions): Promise<Pair> {
   const pair = await preparePair(bed, options);
   try {
     const members = pair.members.filter((name) => name !== "witness");
+    if (options.guards === true) for (const site of members) pair.startGuard(site);
     await Promise.all([pair.startWitness(), ...members.map(async (site) => pair.startAgent(site))]);
     return pair;
   } catch (error) {
@@ -78,7 +83,22 @@ export async function preparePair(bed: Bed, options: PairOptions): Promise<Pair>
   for (const name of [...sites, "witness"]) {
     members.set(name, await layOut({ bed, dir, name, sites, tls, ports, options }));
   }
-  return new Pair(bed, clients, members, options);
+  const guards = new Map<string, string>();
+  for (const site of options.guards === true ? sites : []) {
+    guards.set(site, await layOutGuard({ bed, dir, name: site, sites, tls, ports, options }));
+  }
+  return new Pair(bed, clients, members, options, guards);
+}
+
+async function layOutGuard({ bed, dir, name: site, tls, ports, options }: LayOut): Promise<string> {
+  return writeGuardConfig(bed, {
+    dir,
+    site,
+    tls: tls.get(guardName(site)) ?? { cert: "", key: "", ca: "" },
+    agentAddress: `${bed.site(site).agentAddress}:${ports.get(site)?.rpc ?? 0}`,
+    logLevel: options.logLevel ?? "info",
+    ...(options.guard === undefined ? {} : { change: options.guard }),
+  });
 }
 
 async function portsOf(bed: Bed, sites: readonly string[]): Promise<Map<string, Ports>> {
@@ -137,17 +157,35 @@ export class Pair {
   readonly #clients: ReadonlyMap<string, KubeClient>;
   readonly #members: ReadonlyMap<MemberName, Member>;
   readonly #options: PairOptions;
+  /** Configuration files by site. */
+  readonly #guardConfigs: ReadonlyMap<string, string>;
+  readonly #guards = new Map<string, BedProcess>();
 
   constructor(
     bed: Bed,
     clients: ReadonlyMap<string, KubeClient>,
     members: ReadonlyMap<MemberName, Member>,
     options: PairOptions,
+    guardConfigs: ReadonlyMap<string, string>,
   ) {
     this.bed = bed;
     this.#clients = clients;
     this.#members = members;
     this.#options = options;
+    this.#guardConfigs = guardConfigs;
+  }
+
+  guardConfigPath(site: string): string {
+    const path = this.#guardConfigs.get(site);
+    if (path === undefined) throw new LifeboatError("NotFound", `${site} has no guard`);
+    return path;
+  }
+
+  /** Starts the guard of a site's node; it starts again by itself whenever the site is restored. */
+  startGuard(site: string): BedProcess {
+    const started = spawnGuard(this.bed, site, this.guardConfigPath(site));
+    this.#guards.set(site, started);
+    return started;
   }
 
   /** The sites, and `witness`. */
@@ -306,7 +344,8 @@ export class Pair {
 
   /** Ends all processes and connections; the bed stays. */
   async stop(): Promise<void> {
-    const running = [...this.#members.values()].flatMap(({ process }) =>
+    const members = [...this.#members.values()].map(({ process }) => process);
+    const running = [...members, ...this.#guards.values()].flatMap((process) =>
       process === undefined || process.hasExited ? [] : [process],
     );
     await Promise.all(running.map(async (process) => process.stop({ graceMs: 5_000 })));

@@ -21,7 +21,7 @@ const options = [
   "-I",
   "proto",
 ];
-const files = ["lifeboat/v1/replication.proto", "lifeboat/v1/failover.proto"];
+const files = ["lifeboat/v1/replication.proto", "lifeboat/v1/failover.proto", "lifeboat/v1/guard.proto"];
 
 async function contents(folder: string): Promise<Map<string, string>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });

@@ -1,0 +1,160 @@
+import type { Clock } from "../clock.ts";
+import {
+  bootGuard,
+  nextWakeGuard,
+  stepGuard,
+  type GuardEffect,
+  type GuardEvent,
+  type GuardState,
+} from "../failover/guard.ts";
+import type { GuardAnswer, GuardPoll } from "../failover/messages.ts";
+import { deriveTiming, profileTiming, type Timing, type TimingInputs } from "../failover/timing.ts";
+import type { GuardedGroup } from "../rpc/guard-messages.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { GuardDisk } from "./disk.ts";
+
+export interface GuardGroupsOptions {
+  readonly node: string;
+  readonly disk: GuardDisk;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A group must stop, or may run again: the node is to be looked at now. Called before the step returns. */
+  readonly onTurn: () => void;
+}
+
+/** Until the agent has said otherwise. Its polls are the most frequent ones, its lease is never used. */
+const firstTiming = profileTiming("fast");
+
+/** The reducer of every group that this node has heard of, with its record and state kept where they belong. */
+export class GuardGroups {
+  readonly #options: GuardGroupsOptions;
+  readonly #states = new Map<string, GuardState>();
+  #polls: GuardPoll[] = [];
+
+  /** Throws JournalCorrupt where a record cannot be read. */
+  constructor(options: GuardGroupsOptions) {
+    this.#options = options;
+    for (const record of options.disk.records()) this.#boot(record.group, firstTiming);
+  }
+
+  get states(): readonly GuardState[] {
+    return [...this.#states.values()];
+  }
+
+  /** Polls that were made since this was last asked. */
+  takePolls(): readonly GuardPoll[] {
+    const polls = this.#polls;
+    this.#polls = [];
+    return polls;
+  }
+
+  /** When the next {@link tick} is due. */
+  nextWakeMs(): number {
+    return Math.min(...this.states.map(nextWakeGuard));
+  }
+
+  tick(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const [group, state] of this.#states) {
+      if (nextWakeGuard(state) <= nowMs) this.#step(group, { type: "tick" });
+    }
+  }
+
+  /** The agent says which groups there are. One that is not among them stays as it is. */
+  hear(groups: readonly GuardedGroup[]): void {
+    for (const { name, namespaces, timing } of groups) {
+      const known = this.#states.get(name);
+      if (known === undefined) {
+        this.#boot(name, deriveTiming(timing));
+        this.#setNamespaces(name, namespaces.toSorted());
+        continue;
+      }
+      if (!sameInputs(known.timing, timing)) this.#step(name, { type: "timing", timing: deriveTiming(timing) });
+      this.#setNamespaces(name, namespacesOf(known, namespaces));
+    }
+    for (const state of this.states) {
+      const { group } = state.record;
+      if (isForgotten(state) && !groups.some(({ name }) => name === group)) this.release(group);
+    }
+  }
+
+  answer(answer: GuardAnswer): void {
+    if (answer.node === this.#options.node) this.#step(answer.group, { type: "answer", answer });
+  }
+
+  /** The last process of the group is gone after a kill. */
+  allDead(group: string): void {
+    this.#step(group, { type: "allDead" });
+  }
+
+  /** The group has ended in order: it gates nothing here any more. */
+  release(group: string): void {
+    if (!this.#states.delete(group)) return;
+    this.#options.disk.forget(group);
+    this.#options.log.info({ group }, "the group was released; this node guards it no more");
+    this.#options.onTurn();
+  }
+
+  #boot(group: string, timing: Timing): void {
+    const { node, disk, clock } = this.#options;
+    const record = disk.records().find((each) => each.group === group) ?? null;
+    const saved = disk.state(group);
+    const boot = {
+      node,
+      group,
+      bootId: disk.bootId,
+      timing: saved?.timing ?? timing,
+      record,
+      // A record is on disk before the state that follows from it; the newer of the two counts.
+      saved: saved === undefined ? null : { ...saved, record: record ?? saved.record },
+    };
+    const { state, effects } = bootGuard(boot, clock.monotonicMs());
+    this.#keep(state, effects);
+  }
+
+  #setNamespaces(group: string, namespaces: readonly string[]): void {
+    const known = this.#states.get(group)?.record.namespaces ?? [];
+    if (known.join() !== namespaces.join()) this.#step(group, { type: "namespaces", namespaces });
+  }
+
+  #step(group: string, event: GuardEvent): void {
+    const before = this.#states.get(group);
+    if (before === undefined) return;
+    const { state, effects } = stepGuard(before, event, this.#options.clock.monotonicMs());
+    if (state === before && effects.length === 0) return;
+    this.#keep(state, effects);
+    if (state.mode !== before.mode) {
+      this.#options.log.info({ group, mode: state.mode, reason: state.reason }, "the group's gate has changed");
+    }
+  }
+
+  #keep(state: GuardState, effects: readonly GuardEffect[]): void {
+    const { disk, onTurn } = this.#options;
+    const { group } = state.record;
+    // What is opened under a certificate needs it on disk first: the reducer lists it first.
+    for (const effect of effects) if (effect.type === "persist") disk.putRecord(effect.record);
+    this.#states.set(group, state);
+    disk.putState(state);
+    for (const effect of effects) if (effect.type === "poll") this.#polls.push(effect.poll);
+    // Gate and traffic follow from the state, whatever came before (see Warden); a longer end can wait for the next look.
+    if (effects.some(({ type }) => type === "openGate" || type === "stop")) onTurn();
+  }
+}
+
+/** Nothing is gated for it, and a boot would wait for nothing. */
+function isForgotten({ mode, record }: GuardState): boolean {
+  return mode === "open" && !record.known && record.cert === null;
+}
+
+function sameInputs(timing: Timing, inputs: TimingInputs): boolean {
+  return (Object.keys(inputs) as (keyof TimingInputs)[]).every((name) => timing[name] === inputs[name]);
+}
+
+/**
+ * A site that runs the group says what belongs to it. One that does not may be one that was set back in time: what it
+ * no longer lists stays guarded.
+ */
+function namespacesOf({ mode, record }: GuardState, heard: readonly string[]): readonly string[] {
+  const runs = mode !== "fenced";
+  return (runs ? [...heard] : [...new Set([...record.namespaces, ...heard])]).toSorted();
+}
