@@ -1,9 +1,9 @@
-import { hash } from "node:crypto";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { LifeboatError } from "../errors.ts";
 import type { DigestTable } from "../objects/digest.ts";
 import { compareEpochs, type EpochText } from "../objects/epoch.ts";
 import { formatKey, type ObjectKey } from "../objects/key.ts";
+import { hashOf } from "../objects/record.ts";
 import type { ChangeSink, KeyAndHash, SinkBatch, StreamPosition } from "../stream/doors.ts";
 import { type Codec, createCodec } from "./codec.ts";
 import { corrupt, inTransaction, openDatabase, translate } from "./database.ts";
@@ -225,7 +225,7 @@ export class Journal implements ChangeSink {
       const object = this.#codec.decode(key, row["object"] as Uint8Array);
       const managers = this.#codec.decode(key, row["managers"] as Uint8Array);
       const deleted = hash === "";
-      if (!deleted && !fits(object, managers, hash)) throw corrupt(this.path, `${key} does not fit its hash`);
+      if (!deleted && hashOf(object, managers) !== hash) throw corrupt(this.path, `${key} does not fit its hash`);
       return { key, seq: Number(row["seq"]), hash, deleted, object, managers };
     } catch (error) {
       throw translate(error, "journal.read", this.path);
@@ -296,12 +296,12 @@ export class Journal implements ChangeSink {
 
   /** Keys of what is kept by {@link saveDivergence}. */
   divergentKeys(): Array<Pick<DivergentObject, "key" | "what">> {
-    const rows = this.#db.prepare("SELECT key, what FROM divergence ORDER BY key").all();
+    const rows = this.#statements.divergentKeys.all();
     return rows.map((row) => ({ key: String(row["key"]), what: row["what"] as DivergentObject["what"] }));
   }
 
   divergent(key: ObjectKey): DivergentObject | undefined {
-    const row = this.#db.prepare("SELECT what, object FROM divergence WHERE key = ?").get(key);
+    const row = this.#statements.divergent.get(key);
     if (row === undefined) return undefined;
     const object = this.#codec.decode(key, row["object"] as Uint8Array);
     return { key, what: row["what"] as DivergentObject["what"], object };
@@ -339,11 +339,6 @@ export class Journal implements ChangeSink {
   }
 }
 
-/** The same as comparing with `hashOf`, which makes an object per call: this runs for every key that is applied. */
-function fits(object: string, managers: string, expected: string): boolean {
-  return hash("sha256", `${object}\0${managers}`, "hex").startsWith(expected);
-}
-
 /** Pages given back to the file system after each settling: 1 MiB, a few milliseconds at most. */
 const vacuumPageCount = 256;
 
@@ -361,6 +356,8 @@ interface Statements {
   readonly bury: StatementSync;
   readonly remove: StatementSync;
   readonly diverge: StatementSync;
+  readonly divergentKeys: StatementSync;
+  readonly divergent: StatementSync;
   readonly getMeta: StatementSync;
   readonly putMeta: StatementSync;
   readonly dropMeta: StatementSync;
@@ -386,6 +383,8 @@ function prepareStatements(db: DatabaseSync): Statements {
        ON CONFLICT (key) DO UPDATE SET what = excluded.what, object = excluded.object
        WHERE excluded.what = 'unknown' AND divergence.what <> 'unknown'`,
     ),
+    divergentKeys: db.prepare("SELECT key, what FROM divergence ORDER BY key"),
+    divergent: db.prepare("SELECT what, object FROM divergence WHERE key = ?"),
     getMeta: db.prepare("SELECT value FROM meta WHERE name = ?"),
     putMeta: db.prepare(
       "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -1,4 +1,4 @@
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type Codec, createCodec } from "./codec.ts";
 import { inTransaction, openDatabase, translate } from "./database.ts";
 
@@ -10,11 +10,20 @@ export class StateTable {
   readonly #db: DatabaseSync;
   readonly #codec: Codec;
   readonly #path: string;
+  /** Prepared once: a statement's memory is not the heap's, so that nothing hurries to collect those left behind. */
+  readonly #get: StatementSync;
+  readonly #put: StatementSync;
+  readonly #drop: StatementSync;
 
   constructor(db: DatabaseSync, codec: Codec, path: string) {
     this.#db = db;
     this.#codec = codec;
     this.#path = path;
+    this.#get = db.prepare("SELECT value FROM state WHERE name = ?");
+    this.#put = db.prepare(
+      "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
+    this.#drop = db.prepare("DELETE FROM state WHERE name = ?");
     this.#checkKey();
   }
 
@@ -25,7 +34,7 @@ export class StateTable {
 
   get(name: string): unknown {
     try {
-      const row = this.#db.prepare("SELECT value FROM state WHERE name = ?").get(name);
+      const row = this.#get.get(name);
       if (row === undefined) return undefined;
       return JSON.parse(this.#codec.decode(name, row["value"] as Uint8Array)) as unknown;
     } catch (error) {
@@ -38,14 +47,10 @@ export class StateTable {
     try {
       inTransaction(this.#db, () => {
         if (value === undefined) {
-          this.#db.prepare("DELETE FROM state WHERE name = ?").run(name);
+          this.#drop.run(name);
           return;
         }
-        this.#db
-          .prepare(
-            "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-          )
-          .run(name, this.#codec.encode(name, JSON.stringify(value)));
+        this.#put.run(name, this.#codec.encode(name, JSON.stringify(value)));
       });
     } catch (error) {
       throw translate(error, "journal.putState", this.#path);

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash as digestOf } from "node:crypto";
 import type { ObjectKey } from "./key.ts";
 
 /**
@@ -12,7 +12,7 @@ export const bucketCount = 1024;
 const bucketBytes = 8;
 
 export function bucketOf(key: ObjectKey): number {
-  return createHash("sha256").update(key).digest().readUInt16BE(0) % bucketCount;
+  return digestOf("sha256", key, "buffer").readUInt16BE(0) % bucketCount;
 }
 
 export class DigestTable {
@@ -20,7 +20,7 @@ export class DigestTable {
 
   /** Adds the entry, or removes it where it is present: the two are one operation. */
   toggle(key: ObjectKey, hash: string): void {
-    const digest = createHash("sha256").update(key).update("\0").update(hash).digest();
+    const digest = digestOf("sha256", `${key}\0${hash}`, "buffer");
     const start = bucketOf(key) * bucketBytes;
     for (let i = 0; i < bucketBytes; i++) {
       this.#buckets[start + i] = (this.#buckets[start + i] ?? 0) ^ (digest[i] ?? 0);

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { ObjectKey } from "./key.ts";
 
 /**
@@ -20,5 +20,5 @@ export interface ChangeRecord {
 const hashDigits = 32;
 
 export function hashOf(object: string, managers: string): string {
-  return createHash("sha256").update(object).update("\0").update(managers).digest("hex").slice(0, hashDigits);
+  return hash("sha256", `${object}\0${managers}`, "hex").slice(0, hashDigits);
 }
