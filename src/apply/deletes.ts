@@ -17,20 +17,32 @@ import {
 /** The delete guard of one group with its durable record, and the settling of deletes that are carried out. */
 export interface DeletesOptions {
   readonly journal: Journal;
+  /** A delete that had to wait may be carried out now. Called synchronously; must not throw. */
+  readonly onDue: (key: ObjectKey) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /** Name of the durable record in the group's journal. */
 const recordName = "apply/deletes";
+/**
+ * A delete waits for so long. Who removes an application removes its group in the same breath (one manifest, one
+ * release), and the group's end leaves its copies as they are: also those whose delete came just before it.
+ */
+export const deleteGraceMs = 2_000;
 /** Deletes that are carried out are forgotten together: one fsync for a burst. */
 const settleDelayMs = 20;
 
 export class Deletes {
   readonly #options: DeletesOptions;
   readonly #settled: Array<{ key: ObjectKey; seq: number }> = [];
+  /** Deletes that wait, in the order in which they came; their number is bounded by the group's. */
+  readonly #waiting = new Map<ObjectKey, { readonly seq: number; readonly dueMs: number }>();
+  /** Have waited, and are not carried out. */
+  readonly #due = new Map<ObjectKey, number>();
   #guard: GuardState;
   #timer: NodeJS.Timeout | undefined;
+  #dueTimer: NodeJS.Timeout | undefined;
 
   constructor(options: DeletesOptions) {
     this.#options = options;
@@ -43,6 +55,36 @@ export class Deletes {
 
   may(key: string): boolean {
     return mayDelete(this.#guard, key);
+  }
+
+  /**
+   * Whether the delete with this number has waited long enough; where it has not, `onDue` tells when. What a person
+   * has confirmed does not wait.
+   */
+  isDue(key: ObjectKey, seq: number): boolean {
+    if (this.#guard.confirmed?.includes(key) === true) return true;
+    if (this.#due.get(key) === seq) return true;
+    const known = this.#waiting.get(key);
+    if (known?.seq !== seq) {
+      this.#waiting.delete(key);
+      this.#waiting.set(key, { seq, dueMs: this.#options.clock.monotonicMs() + deleteGraceMs });
+    }
+    this.#dueTimer ??= setTimeout(() => this.#tellDue(), deleteGraceMs);
+    return false;
+  }
+
+  #tellDue(): void {
+    this.#dueTimer = undefined;
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const [key, { seq, dueMs }] of this.#waiting) {
+      if (dueMs > nowMs) {
+        this.#dueTimer = setTimeout(() => this.#tellDue(), dueMs - nowMs);
+        return;
+      }
+      this.#waiting.delete(key);
+      this.#due.set(key, seq);
+      this.#options.onDue(key);
+    }
   }
 
   /** So many objects of the group are to go. A pause is durable before this returns. */
@@ -81,6 +123,7 @@ export class Deletes {
 
   /** The delete of this key is carried out; the journal forgets it in a moment. */
   carriedOut(key: ObjectKey, seq: number): void {
+    this.#due.delete(key);
     this.#settled.push({ key, seq });
     this.#timer ??= setTimeout(() => void this.flush(), settleDelayMs);
   }
@@ -94,6 +137,15 @@ export class Deletes {
     } catch (error) {
       this.#options.log.warn({ err: error }, "deletes that are carried out could not be settled");
     }
+  }
+
+  /** Nobody follows any more: nothing that waits is told of. Forgets what is carried out. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#dueTimer);
+    this.#dueTimer = undefined;
+    this.#waiting.clear();
+    this.#due.clear();
+    await this.flush();
   }
 
   async #store(): Promise<void> {

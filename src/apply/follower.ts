@@ -46,7 +46,7 @@ export class Follower implements SiteListener {
     this.#onChange = onChange;
     const { clock, random, log } = site.options;
     this.proof = new Proof(site);
-    this.deletes = new Deletes({ journal: site.journal, clock, log });
+    this.deletes = new Deletes({ journal: site.journal, clock, log, onDue: (key) => this.#queue.add(key) });
     this.#queue = new KeyedQueue({
       concurrency: writesMaxCount,
       run: (key, attempt) => this.#run(key, attempt),
@@ -104,7 +104,7 @@ export class Follower implements SiteListener {
       this.#site.listen(undefined);
       this.#opened = false;
       await this.#queue.stop();
-      await this.deletes.flush();
+      await this.deletes.stop();
     }
   }
 
@@ -243,6 +243,8 @@ export class Follower implements SiteListener {
 
   async #run(key: string, attempt: number): Promise<Outcome> {
     if (this.#signal.aborted) return { kind: "done" };
+    // The group has ended at its source: its copies stay as they are.
+    if (this.#site.journal.head(this.#site.view.specKey)?.hash === "") return { kind: "done" };
     if (this.#site.view.spec.suspend) return { kind: "retry", slow: true };
     try {
       if (key.startsWith(prunePrefix)) return await this.#prune(key, attempt);
@@ -271,6 +273,12 @@ export class Follower implements SiteListener {
     const head = journal.head(key);
     if (head === undefined) return { kind: "done" };
     if (!this.deletes.may(key)) return this.#hold(key);
+    if (!this.deletes.isDue(key, head.seq)) {
+      // It waits on purpose: what is behind it in the order is applied all the same.
+      this.watermark.excuse(key);
+      this.#report();
+      return { kind: "done" };
+    }
     this.watermark.started(key);
     const known = assignments.targetsOf(key);
     const targets = known.length > 0 ? known : [view.keyAtSite(key)];

@@ -52,13 +52,30 @@ test("a namespace goes after everything in it", async () => {
   await bench.send(ns(namespace), ...objects);
   await bench.settled();
   await bench.sendDeletes(keyOf(ns(namespace)));
-  await eventually(() => bench.applier.status().failing.some((entry) => entry.reason === "Needed"), 5_000);
+  await eventually(() => bench.applier.status().failing.some((entry) => entry.reason === "Needed"), 15_000);
   expect((await west.get(ns(namespace)))?.metadata.deletionTimestamp).toBeUndefined();
   await bench.sendDeletes(...objects.map(keyOf));
   await eventually(async () => {
     const left = await west.get(ns(namespace));
     return left === undefined || left.metadata.deletionTimestamp !== undefined;
   }, 45_000);
+});
+
+test("with the group goes none of its copies, also where they were deleted in the same breath", async () => {
+  await using bench = await applyBench();
+  const { namespace, group, west } = bench;
+  const objects = await Promise.all(names.map((name) => atEast(bench, configMap(namespace, name, { name }))));
+  await bench.send(ns(namespace), ...objects);
+  await bench.settled();
+  const [before, together, after] = [objects.slice(0, 2), objects.slice(2, 4), objects.slice(4)];
+  await bench.sendDeletes(...before.map(keyOf));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await bench.sendDeletes(`lifeboat.dev/ProtectionGroup//${group}`, ...together.map(keyOf));
+  await bench.sendDeletes(...after.map(keyOf), keyOf(ns(namespace)));
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  for (const object of [...objects, ns(namespace)]) {
+    expect((await west.get(object))?.metadata).toMatchObject({ name: object.metadata.name });
+  }
 });
 
 test("a namespace that holds what is not the group's stays, and says what, until that is gone", async () => {
@@ -73,7 +90,7 @@ test("a namespace that holds what is not the group's stays, and says what, until
   const failing = await eventually(() =>
     bench.applier.status().failing.find(({ key, reason }) => key === keyOf(ns(namespace)) && reason === "Occupied"),
   );
-  expect(failing.message).toContain(keyOf(theirs));
+  expect(failing?.message).toContain(keyOf(theirs));
   expect(await west.get(ours)).toBeUndefined();
   expect((await west.get(ns(namespace)))?.metadata.deletionTimestamp).toBeUndefined();
 
