@@ -12,11 +12,16 @@ import type { AgentParts } from "./parts.ts";
 /** Conditions that are good when true; all others are good when false. */
 const goodWhenTrue: ReadonlySet<string> = new Set(["Accepted", "Synced", "Ready", "Armed"]);
 
+/** A status that differs from the last one by its lag alone waits so long: it comes back as a change of the object. */
+const lagEveryMs = 4000;
+
 /** Keeps `status` of the group's object at this site up to date. */
 export class StatusWriter {
   readonly #parts: AgentParts;
   readonly #runtime: GroupRuntime;
   #written = "";
+  #writtenBesideLag = "";
+  #writtenAtMs = 0;
   #previous: Partial<GroupStatus> | undefined;
   #request: LastRequest | undefined;
   #troubled: ReadonlyMap<string, TroubledKind> = new Map();
@@ -111,7 +116,10 @@ export class StatusWriter {
     this.#parts.metrics.update(this.#runtime.name, view, status, troubles);
     this.#tellTroubles(view.object, troubles);
     const text = JSON.stringify(status);
+    const besideLag = withoutLag(status);
+    const nowMs = clock.monotonicMs();
     if (text === this.#written) return;
+    if (besideLag === this.#writtenBesideLag && nowMs - this.#writtenAtMs < lagEveryMs) return;
     // Replaced as a whole: where server-side apply takes the last field of a part away, it leaves a null behind that
     // the schema refuses.
     const patch = { type: "json", body: [{ op: "add", path: "/status", value: status }] } as const;
@@ -120,6 +128,8 @@ export class StatusWriter {
       const options = { fieldManager: "lifeboat-status", subresource: "status", signal };
       await client.patch(resources.protectionGroups, { name }, patch, options);
       this.#written = text;
+      this.#writtenBesideLag = besideLag;
+      this.#writtenAtMs = nowMs;
       this.#previous = status;
       this.#tell(view.object, previous, status);
     } catch (error) {
@@ -127,4 +137,9 @@ export class StatusWriter {
       log.warn({ group: this.#runtime.name, error: safeError(error) }, "cannot write the group's status");
     }
   }
+}
+
+/** What a status says beside how old it is: whether there is a lag at all counts. */
+function withoutLag(status: GroupStatus): string {
+  return JSON.stringify({ ...status, lag: status.lag?.ageMs !== undefined });
 }

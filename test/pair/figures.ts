@@ -1,10 +1,10 @@
 /** Lag as the source's agent measures it with its canary, on its own clock. */
 import { setTimeout as delay } from "node:timers/promises";
-import type { GroupStatus } from "../../src/config/group.ts";
 import { percentile } from "../bench/statistics.ts";
+import type { Metrics } from "./metrics.ts";
 import type { Pair } from "./pair.ts";
 
-/** A canary goes once a second, and status is written at most twice a second. */
+/** A canary goes once a second: asked twice as often, the difference of two answers is a single measurement. */
 const sampleEveryMs = 500;
 
 /** Milliseconds; `null` when nothing was measured. */
@@ -18,12 +18,39 @@ export interface LagReport {
   readonly applyMs: LagFigures;
 }
 
-export type Lag = NonNullable<GroupStatus["lag"]>;
+/** The latest measurements, in milliseconds; `undefined` before the first. */
+export interface Lag {
+  readonly journalMs: number | undefined;
+  readonly applyMs: number | undefined;
+}
 
-/**
- * Collects each lag that the source's status shows until `signal` aborts. The histograms of /metrics hold the same
- * measurements, but buckets wide enough for alerts say little about milliseconds.
- */
+/** Single measurements from sum and count of a histogram, whose buckets say little about milliseconds. */
+class HistogramReader {
+  readonly samples: number[] = [];
+  readonly #name: string;
+  #before: { readonly sum: number; readonly count: number } | undefined;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  read(metrics: Metrics, group: string): void {
+    const sum = metrics.value(`${this.#name}_sum`, { group }) ?? 0;
+    const count = metrics.value(`${this.#name}_count`, { group }) ?? 0;
+    const before = this.#before;
+    this.#before = { sum, count };
+    if (before === undefined || count <= before.count) return;
+    const meanMs = ((sum - before.sum) / (count - before.count)) * 1000;
+    for (let nth = before.count; nth < count; nth++) this.samples.push(Math.round(meanMs * 10) / 10);
+  }
+
+  figures(): LagFigures {
+    if (this.samples.length === 0) return { p50: null, p99: null };
+    return { p50: percentile(this.samples, 0.5), p99: percentile(this.samples, 0.99) };
+  }
+}
+
+/** Collects each lag that the source's agent measures until `signal` aborts. */
 export async function sampleLag(
   pair: Pair,
   {
@@ -38,22 +65,16 @@ export async function sampleLag(
     readonly signal: AbortSignal;
   },
 ): Promise<LagReport> {
-  const journal: number[] = [];
-  const apply: number[] = [];
+  const journal = new HistogramReader("lifeboat_journal_lag_seconds");
+  const apply = new HistogramReader("lifeboat_apply_lag_seconds");
   while (!signal.aborted) {
-    const lag = await pair.status(site, group, signal).then(
-      (status) => status.lag,
-      () => undefined,
-    );
-    if (lag?.journalMs !== undefined) journal.push(lag.journalMs);
-    if (lag?.applyMs !== undefined) apply.push(lag.applyMs);
-    if (lag !== undefined) onSample?.(lag);
+    const metrics = await pair.metrics(site).catch(() => undefined);
+    if (metrics !== undefined) {
+      journal.read(metrics, group);
+      apply.read(metrics, group);
+      onSample?.({ journalMs: journal.samples.at(-1), applyMs: apply.samples.at(-1) });
+    }
     await delay(sampleEveryMs, undefined, { signal }).catch(() => undefined);
   }
-  return { journalMs: figuresOf(journal), applyMs: figuresOf(apply) };
-}
-
-function figuresOf(samples: readonly number[]): LagFigures {
-  if (samples.length === 0) return { p50: null, p99: null };
-  return { p50: percentile(samples, 0.5), p99: percentile(samples, 0.99) };
+  return { journalMs: journal.figures(), applyMs: apply.figures() };
 }
