@@ -41,6 +41,8 @@ interface Gate {
   state: GateState | undefined;
   /** One writer at a time. */
   work: Promise<void>;
+  /** The group has ended: what is left of it is removed. */
+  isOver: boolean;
   problem: string | undefined;
   failures: number;
 }
@@ -69,7 +71,7 @@ export class AdmissionGates {
   cover(group: string, subject: Pick<GateSubject, "spec" | "namespaces">): void {
     const gate = this.#gate(group);
     const next: GateSubject = { group, site: this.#options.site, ...subject };
-    if (gate.subject !== undefined && sameSubject(gate.subject, next)) return;
+    if (gate.subject !== undefined && canonicalJson(gate.subject) === canonicalJson(next)) return;
     gate.subject = next;
     this.#touch(group);
   }
@@ -80,6 +82,7 @@ export class AdmissionGates {
    */
   async open(group: string, epoch: GateEpoch, { signal }: { signal: AbortSignal }): Promise<void> {
     const gate = this.#gate(group);
+    gate.isOver = false;
     gate.state = { open: true, epoch, message: "" };
     await this.#bring(group, gate, signal);
     await this.#whenOpen(group, gate, signal);
@@ -92,17 +95,15 @@ export class AdmissionGates {
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
     const gate = this.#gate(group);
+    gate.isOver = false;
     gate.state = { open: false, ...state };
     await this.#bring(group, gate, signal);
   }
 
-  /** Removes the gate of a group that has ended. Rejects where something of it could not be removed. */
-  async remove(group: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    const gate = this.#gates.get(group);
-    this.#gates.delete(group);
-    this.#dirty.delete(group);
-    await gate?.work;
-    await removeGate(this.#options.client, group, { signal });
+  /** The group has ended: its gate is removed as soon as that is possible, while {@link run} is at work. */
+  remove(group: string): void {
+    this.#gate(group).isOver = true;
+    this.#touch(group);
   }
 
   /** Watches over all gates until the signal aborts. */
@@ -142,6 +143,7 @@ export class AdmissionGates {
       subject: undefined,
       state: undefined,
       work: Promise.resolve(),
+      isOver: false,
       problem: undefined,
       failures: 0,
     };
@@ -204,6 +206,11 @@ export class AdmissionGates {
     const { client, log, onChange } = this.#options;
     const had = gate.problem;
     try {
+      if (gate.isOver) {
+        await removeGate(client, group, { signal });
+        if (this.#gates.get(group) === gate) this.#gates.delete(group);
+        return;
+      }
       const wanted = this.#wanted(group);
       if (wanted.length === 0) return;
       for (const object of wanted) await bring(client, object, { signal });
@@ -321,8 +328,4 @@ async function isRefused(client: KubeClient, group: string, namespace: string, s
     if (hasCode(error, "KubeUnreachable") || hasCode(error, "Timeout")) throw error;
     return messageOf(error).includes(`'${gateName(group)}'`);
   }
-}
-
-function sameSubject(a: GateSubject, b: GateSubject): boolean {
-  return canonicalJson(a) === canonicalJson(b);
 }

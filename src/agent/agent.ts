@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { runTogether } from "../abort.ts";
+import { AdmissionGates } from "../admission/gates.ts";
 import { WatchPool } from "../capture/pool.ts";
 import { systemClock, type Random } from "../clock.ts";
 import type { AgentConfig } from "../config/agent.ts";
@@ -133,11 +134,16 @@ class Agent {
     const { config, log, client, certificates, records, journalKey } = this.#setup;
     const common = { clock: this.#clock, random: this.#random, log };
     const discovery = new Discovery({ client, ...common });
+    const metrics = new AgentMetrics({ site: config.site, clock: this.#clock });
+    metrics.certificate(() => certificates.expiresAtMs);
     const dataLinks = new Map(
       config.peers.flatMap(({ site, address }) => {
         if (address === undefined) return [];
         const expect = { pair: config.pair, roles: ["site"] as const, site };
-        return [[site, new Link({ address, certificates, expect, ...common })] as const];
+        const onChange = (): void => metrics.linkChanged(site, link.state.kind === "up");
+        const link = new Link({ address, certificates, expect, onChange, ...common });
+        metrics.linkChanged(site, false);
+        return [[site, link] as const];
       }),
     );
     const peerVersions = new PeerVersions();
@@ -157,12 +163,13 @@ class Agent {
       discovery,
       pool,
       peerVersions,
+      gates: new AdmissionGates({ client, site: config.site, ...common }),
       served: new ServedGroups({ site: config.site, clock: this.#clock, onPeerKinds }),
       links,
       dataLinks,
       records,
       events: new EventWriter({ client, component: "lifeboat-agent", instance: hostname(), clock: this.#clock, log }),
-      metrics: new AgentMetrics({ site: config.site }),
+      metrics,
       incarnation,
       bootId: await readBootId(),
       journalKey,
@@ -191,6 +198,7 @@ class Agent {
             [
               (each) => parts.discovery.run(each),
               (each) => parts.pool.run(each),
+              (each) => parts.gates.run(each),
               (each) => this.#rewinds(parts, groups).run(each),
               (each) => groups.followObjects(each),
               (each) => groups.refreshStatus(each),

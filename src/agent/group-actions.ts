@@ -33,6 +33,10 @@ export interface ActionHost {
   readonly applier: Applier;
   /** With the spec that is in force at this site. */
   readonly group: ProtectionGroup | undefined;
+  /** Lets this site's API server start what belongs to the group. */
+  openGate(options: ActionOptions): Promise<void>;
+  /** Has this site's API server refuse whatever would start something of the group. */
+  closeGate(options: ActionOptions): Promise<void>;
   /** Begins to capture and serve under the epoch; resolves once the group is offered. */
   serve(epoch: string): Promise<void>;
   /** The group is offered to the peer no more; what is known of it here stays known. */
@@ -65,7 +69,7 @@ export interface ActionHost {
 const waveTimeoutMs = 30_000;
 
 /** Below every epoch: what was never granted. */
-const lowestEpoch = "0.0";
+export const lowestEpoch = "0.0";
 
 /** Performs what the failover protocol decides for one group at one site. */
 export class SiteActions implements GroupActions {
@@ -79,6 +83,7 @@ export class SiteActions implements GroupActions {
     const { journal, applier } = this.#host;
     const epoch = formatEpoch(goal.cert.epoch);
     const startedMs = this.#host.nowMs();
+    await this.#host.openGate({ signal });
     await this.#host.stopPulling();
     let failed = 0;
     const origin = readOrigin(journal);
@@ -128,6 +133,7 @@ export class SiteActions implements GroupActions {
     const { journal, applier } = this.#host;
     const origin = readOrigin(journal);
     if (origin !== "own" && origin !== "promoting" && origin !== "held") return;
+    await this.#host.closeGate({ signal });
     const local = await this.#host.localObjects({ signal });
     if (origin === "own") await writeOrigin(journal, "held");
     const report = await applier.demote({
@@ -155,6 +161,7 @@ export class SiteActions implements GroupActions {
   async unquiesce(_goal: { readonly opId: string; readonly reason: string }, { signal }: ActionOptions): Promise<void> {
     const { journal, applier } = this.#host;
     if (readOrigin(journal) !== "held") return;
+    await this.#host.openGate({ signal });
     const { failed } = await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
     refuseFailures("could not be brought back", failed);
     await writeOrigin(journal, "own");
@@ -190,6 +197,7 @@ export class SiteActions implements GroupActions {
     const { journal, applier } = this.#host;
     await this.#host.stopServing();
     const origin = readOrigin(journal);
+    await this.#host.closeGate({ signal });
     await this.#hold({ signal });
     this.#host.pull();
     // What this site ran is overwritten only by something that is known to be whole.

@@ -3,7 +3,7 @@ import { Applier } from "../apply/applier.ts";
 import type { DemoteReport, LocalObject } from "../apply/demotion.ts";
 import type { ObjectDifference } from "../apply/diff.ts";
 import { compileSelection } from "../capture/selection.ts";
-import { peerOf, type ProtectionGroup } from "../config/group.ts";
+import { peerOf, type GroupSpec, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome, Notice, StartGoal } from "../failover/runner/actions.ts";
@@ -14,6 +14,8 @@ import type { Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
 import { GroupEnding } from "./ending.ts";
 import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest } from "./group-actions.ts";
+import { GroupGate } from "./group-gate.ts";
+import { GroupNamespaces } from "./group-namespaces.ts";
 import { GroupSpecs } from "./group-spec.ts";
 import { keptObjects, type KeptObject } from "./kept.ts";
 import type { GroupAges } from "./metrics.ts";
@@ -64,6 +66,8 @@ export class GroupRuntime implements ActionHost {
   readonly #applying: Background;
   readonly #shown: ShownObject;
   readonly #ending: GroupEnding;
+  readonly #namespaces: GroupNamespaces;
+  readonly #gate: GroupGate;
   #outcomes: readonly CommandOutcome[] = [];
   #notices: readonly Notice[] = [];
   #lastStart: StartReport | undefined;
@@ -99,6 +103,14 @@ export class GroupRuntime implements ActionHost {
       onAdopting: () => this.#adoptRunning(),
       onReleased: (held) => this.#released(held),
     });
+    this.#namespaces = new GroupNamespaces({ site: config.site, journal });
+    this.#gate = new GroupGate({
+      name,
+      site: config.site,
+      gates: parts.gates,
+      covered: () => this.#covered(),
+      cert: () => this.#protocol.cert(),
+    });
     const epoch = () => this.#protocol.epoch();
     const lacking = () => this.applier.absent;
     this.#serving = new GroupServing({ ...common, specs: this.#specs, journal, epoch, lacking });
@@ -132,6 +144,7 @@ export class GroupRuntime implements ActionHost {
       onRestored: (message) => this.notice({ code: "ObjectRestored", message }),
     });
     this.#bornOrphaned = this.orphaned;
+    if (this.#bornOrphaned) this.#gate.remove();
     if (this.#specs.readJournal()) this.#shown.check();
     if (!this.orphaned) this.#specs.readKept();
   }
@@ -168,6 +181,7 @@ export class GroupRuntime implements ActionHost {
   /** What status is made of. */
   view() {
     const specs = this.#specs;
+    this.#gate.refresh();
     const capture = this.#serving.capture;
     const report = capture?.report();
     return {
@@ -177,6 +191,7 @@ export class GroupRuntime implements ActionHost {
       // What does nothing is told once it is known what the group holds.
       specWarnings: specs.warnings(report?.synced === true ? capture?.keys() : undefined),
       failover: this.#protocol.snapshot(),
+      gateProblem: this.#gate.problem,
       capture: report,
       applier: this.applier.status(),
       origin: readOrigin(this.journal),
@@ -197,6 +212,7 @@ export class GroupRuntime implements ActionHost {
     return {
       durableMs: () => this.#serving.capture?.report().lag.durableAgeMs ?? this.#pulling.ageMs(),
       appliedMs: () => this.#serving.capture?.report().lag.appliedAgeMs,
+      eventMs: () => (this.#serving.capture === undefined ? undefined : this.#parts.pool.lastEventAgeMs()),
       witnessMs: () => this.#protocol.snapshot()?.witness.heardAgoMs ?? undefined,
     };
   }
@@ -255,6 +271,22 @@ export class GroupRuntime implements ActionHost {
     if (!this.#specs.isSource || readOrigin(this.journal) !== "none") return;
     await this.applier.activate();
     await this.serve();
+  }
+
+  /** What the gate and the node guards are about at this site. */
+  #covered(): { readonly spec: GroupSpec; readonly namespaces: readonly string[] } | undefined {
+    const spec = this.group?.spec;
+    if (spec === undefined) return undefined;
+    const captured = this.#serving.capture?.report().namespaces;
+    return { spec, namespaces: this.#namespaces.here(spec, captured) };
+  }
+
+  openGate(options: { signal: AbortSignal }): Promise<void> {
+    return this.#gate.open(options);
+  }
+
+  closeGate(options: { signal: AbortSignal }): Promise<void> {
+    return this.#gate.close(options);
   }
 
   async serve(): Promise<void> {
@@ -430,7 +462,10 @@ export class GroupRuntime implements ActionHost {
   /** Ends everything in order; what runs at the site goes on. Of a group that has ended nothing is remembered. */
   async close({ forget = false }: { readonly forget?: boolean } = {}): Promise<void> {
     await this.#protocol.stop();
-    if (forget) await this.#protocol.forget();
+    if (forget) {
+      await this.#protocol.forget();
+      this.#gate.remove();
+    }
     this.#serving.stopServing();
     await this.#serving.stopCapture();
     await this.#pulling.stop();

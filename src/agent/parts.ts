@@ -1,3 +1,4 @@
+import type { AdmissionGates } from "../admission/gates.ts";
 import type { WatchPool } from "../capture/pool.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { AgentConfig } from "../config/agent.ts";
@@ -20,6 +21,7 @@ export interface AgentParts {
   readonly pool: WatchPool;
   readonly peerVersions: PeerVersions;
   readonly served: ServedGroups;
+  readonly gates: AdmissionGates;
   readonly links: GroupLinks;
   /** Connections for bulk data, by peer site; none for a peer without an address. */
   readonly dataLinks: ReadonlyMap<string, Link>;

@@ -1,7 +1,7 @@
 import { Pulse } from "../abort.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
-import { formatEpoch } from "../failover/epoch.ts";
+import { formatEpoch, type Cert } from "../failover/epoch.ts";
 import type { CommandOutcome, GroupActions } from "../failover/runner/actions.ts";
 import { claimIncarnation, GroupRecords } from "../failover/runner/records.ts";
 import { FailoverRunner, type StandbyData } from "../failover/runner/runner.ts";
@@ -124,6 +124,11 @@ export class GroupProtocol {
     return (
       this.#runner?.preflight() ?? ["the group is not ready at this site: its spec has not arrived or is not valid"]
     );
+  }
+
+  /** Of whoever holds the group, as far as is known here. */
+  cert(): Cert | null {
+    return this.#runner?.state.record.cert ?? null;
   }
 
   /** Epoch under which the group is served. */

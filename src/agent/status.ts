@@ -63,7 +63,7 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
             failed: applier.failingCount,
           }),
     },
-    leases: failover === undefined ? undefined : leasesOf(failover),
+    leases: failover === undefined ? undefined : { ...leasesOf(failover), gate: view.gateProblem ?? "in force" },
     ifLost: failover?.ifDied,
     conditions: conditionsOf(view, role, context),
     pulledIn: capture === undefined ? undefined : capture.pulledIn.slice(0, listedMaxCount),

@@ -66,6 +66,7 @@ export const groupStatusSchema = z
         witness: text("What the witness's lease is to this site now."),
         peer: text("What the other site's lease is to this site now."),
         fence: text("What stops the group at this site without its API server: guard, storage, api or none."),
+        gate: text("Whether this site's API server refuses to start the group where it may not run."),
         stopBoundMs: ms("How long stopping takes at this site at most."),
       })
       .describe("By what right the group runs here, or does not.")

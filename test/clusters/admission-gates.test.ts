@@ -235,7 +235,7 @@ describe("a gate", () => {
     const gates = startGates();
     await gates.close(group, closedAt(3), { signal: never });
     await inForce(gates);
-    await gates.remove(group, { signal: never });
+    gates.remove(group);
     await eventually(() => create(pods, pod("p")));
     const place = { name: gateName(group) };
     expect(await client.find(resources.gates, place, { signal: never })).toBeUndefined();

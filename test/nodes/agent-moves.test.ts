@@ -170,3 +170,13 @@ it("a failover keeps what the old site wrote by itself, for `divergence` to show
   );
   expect(dataOf(await scene.find("east", configMap("shop", "note")))).toEqual({ by: "east" });
 });
+
+it("the standby's API server refuses a hand-made scale and says what to do; so does the old site after a move", async () => {
+  const scale = ["-n", "shop", "scale", "deployment", "web", "--replicas=1"];
+  await expect(scene.bed.kubectl("east", scale)).rejects.toThrow(
+    /group shop runs at west .*lifeboat switchover shop --to east/,
+  );
+  await scene.bed.kubectl("west", ["-n", "shop", "scale", "deployment", "web", "--replicas=3"]);
+  await scene.until("the scale", "west", web, (found) => replicasOf(found) === 3);
+  expect((await scene.status("east", group)).leases).toMatchObject({ gate: "in force" });
+});

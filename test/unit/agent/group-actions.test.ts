@@ -58,6 +58,8 @@ class Site implements Disposable {
       journal: this.journal,
       applier,
       group: undefined,
+      openGate: async () => did("open gate"),
+      closeGate: async () => did("close gate"),
       serve: async () => did("serve"),
       stopServing: async () => did("stop serving"),
       stopCapture: async () => did("stop capture"),
@@ -134,7 +136,7 @@ test("what could not be brought back is tried again, while what runs is served",
   using site = await new Site().is("held");
   site.failures.push(refused);
   await expect(site.start()).rejects.toThrow("could not be brought back");
-  expect(site.calls).toEqual(["stop pulling (held)", "release (held)", "serve (held)"]);
+  expect(site.calls).toEqual(["open gate (held)", "stop pulling (held)", "release (held)", "serve (held)"]);
   await site.start();
   expect(site.origin).toBe("own");
   site.failures.push(refused);
@@ -151,14 +153,17 @@ test("a sealed source goes on being served until it follows", async () => {
   await site.stop();
   expect(site.calls.join()).not.toContain("stop serving");
   await site.actions.followPeer({ cert }, { signal });
-  expect(site.calls.at(2)).toBe("stop serving (held)");
+  const gateAndDemote = ["close gate (own)", "demote (held)"];
+  const again = ["close gate (held)", "demote (held)"];
+  const following = ["stop serving (held)", "close gate (held)", ...again];
+  expect(site.calls.slice(0, 7)).toEqual([...gateAndDemote, ...again, ...following].slice(0, 7));
   expect(site.origin).toBe("copy");
 });
 
 test("a site that is stopped for any other reason stops to serve first", async () => {
   using site = await new Site().is("own");
   await site.stop();
-  expect(site.calls).toEqual(["stop serving (own)", "demote (held)"]);
+  expect(site.calls).toEqual(["stop serving (own)", "close gate (own)", "demote (held)"]);
 });
 
 test("an incomplete first sync is told when a person starts from it", async () => {
@@ -173,11 +178,23 @@ test("a standby that has everything starts without a word", async () => {
   await site.receives(true);
   await site.start();
   expect(site.notices).toEqual([]);
-  expect(site.calls).toEqual(["stop pulling (copy)", "promote (promoting)", "serve (own)", "started (own)"]);
+  expect(site.calls).toEqual([
+    "open gate (copy)",
+    "stop pulling (copy)",
+    "promote (promoting)",
+    "serve (own)",
+    "started (own)",
+  ]);
 });
 
 test("the site where a group begins counts as running it: nothing there is a copy", async () => {
   using site = new Site();
   await site.start();
-  expect(site.calls).toEqual(["stop pulling (none)", "activate (none)", "serve (own)", "started (own)"]);
+  expect(site.calls).toEqual([
+    "open gate (none)",
+    "stop pulling (none)",
+    "activate (none)",
+    "serve (own)",
+    "started (own)",
+  ]);
 });
