@@ -129,6 +129,28 @@ test("what a site keeps back when it takes over counts as not brought up, and co
   await west.client.delete(west.resource(hooks), hooks.metadata, { signal: never });
 });
 
+test("what the source had deleted a moment before does not come back with a promotion, what the guard holds back stays", async () => {
+  await using bench = await applyBench({ deletes: { guard: { percent: 10, minObjects: 2, window: "1m" } } });
+  const { namespace, west } = bench;
+  const web = await atEast(bench, deployment(namespace, "web", { replicas: 1 }));
+  const maps = await Promise.all(["a", "b", "c"].map((name) => atEast(bench, configMap(namespace, name, {}))));
+  await bench.send(ns(namespace), web, ...maps);
+  await bench.settled();
+  await bench.sendDeletes(keyOf(web));
+  const first = await bench.applier.promote({ epoch: "11.0", readyTimeoutMs: 1_000, signal: never });
+  expect(first.failed).toEqual([]);
+  await eventually(async () => (await west.get(web)) === undefined);
+
+  await bench.restart();
+  bench.epoch = "11.0";
+  await bench.sendDeletes(...maps.map(keyOf));
+  await eventually(() => bench.applier.status().deletesPaused);
+  const second = await bench.applier.promote({ epoch: "12.0", readyTimeoutMs: 1_000, signal: never });
+  expect(second.failed).toEqual([]);
+  for (const object of maps) expect((await west.get(object))?.metadata.name).toBe(object.metadata.name);
+  expect(bench.applier.status().deletesPaused).toBeUndefined();
+});
+
 test("what people write during a promotion stays when another process goes on with it", async () => {
   await using bench = await applyBench();
   const { namespace, west } = bench;
