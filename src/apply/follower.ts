@@ -159,7 +159,7 @@ export class Follower implements SiteListener {
     if (deleted > 0 && view.hasSpec) void this.deletes.observe(deleted, view.spec).catch(() => undefined);
     if (!this.#opened) return;
     if (all) this.#lookAtAll();
-    else for (const key of keys) this.#queue.add(key);
+    else for (const key of [...keys, ...view.ownersChanged(keys)]) this.#queue.add(key);
     if (journal.current) this.#becameCurrent();
     void this.deletes.relax(journal.pendingDeletes).catch(() => undefined);
     this.#report();

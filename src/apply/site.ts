@@ -326,6 +326,7 @@ export class GroupSite {
 
   #seen(object: KubeObject): void {
     const key = keyOf(object);
+    this.view.observeClaim(key, object);
     const change = this.copies.observe(object);
     if (change === "same") return;
     const source = this.assignments.sourceOf(key);
@@ -359,6 +360,7 @@ export class GroupSite {
   }
 
   #gone(key: ObjectKey): void {
+    this.view.observed.claimSizes.delete(key);
     if (!this.copies.gone(key)) return;
     this.#listener?.came(key);
     const source = this.assignments.sourceOf(key);

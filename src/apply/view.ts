@@ -4,6 +4,7 @@ import { LifeboatError, messageOf } from "../errors.ts";
 import { type Difference, differences } from "./compare.ts";
 import type { Journal, JournalEntry } from "../journal/journal.ts";
 import type { KubeKind } from "../kube/resource.ts";
+import { canaryName } from "../objects/canary.ts";
 import { parseJson } from "../objects/json.ts";
 import { formatKey, keyOf, kindName, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
@@ -48,6 +49,8 @@ export interface ObservedFacts {
   readonly storedVersions: Map<ObjectKey, readonly string[]>;
   readonly subjects: Map<ObjectKey, readonly Record<string, unknown>[]>;
   readonly sharedWith: Map<ObjectKey, readonly string[]>;
+  /** Sizes of the group's claims, as their watch shows them. */
+  readonly claimSizes: Map<ObjectKey, string>;
 }
 
 export class GroupView {
@@ -57,6 +60,7 @@ export class GroupView {
     storedVersions: new Map(),
     subjects: new Map(),
     sharedWith: new Map(),
+    claimSizes: new Map(),
   };
   readonly #options: ViewOptions;
   #spec: GroupSpec | undefined;
@@ -64,6 +68,7 @@ export class GroupView {
   #namespaces: Set<string> | undefined;
   #versions: Map<string, readonly string[]> | undefined;
   #labels: LabelIndex | undefined;
+  #podOwners: ReadonlySet<string> | undefined;
 
   constructor(options: ViewOptions) {
     this.#options = options;
@@ -114,6 +119,43 @@ export class GroupView {
       if (key.startsWith("/Namespace//")) this.#namespaces = undefined;
     }
     return all;
+  }
+
+  /** Told of keys that the journal has committed. Returns the keys whose custom resources now count as running pods. */
+  ownersChanged(keys: readonly ObjectKey[]): ObjectKey[] {
+    if (!keys.some((key) => this.#isCanary(key))) return [];
+    const before = this.#podOwners ?? none;
+    const now = this.#readPodOwners();
+    const changed = [...now.symmetricDifference(before)];
+    if (changed.length === 0) return [];
+    const entries = [...this.#options.journal.entries()];
+    return entries.filter(([key]) => changed.some((kind) => key.startsWith(`${kind}/`))).map(([key]) => key);
+  }
+
+  /** The source says in its canary which of its custom resources run pods. */
+  #readPodOwners(): ReadonlySet<string> {
+    const { journal } = this.#options;
+    this.#canary ??= [...journal.entries()].find(([key]) => this.#isCanary(key))?.[0];
+    const text = this.#canary === undefined ? "" : (journal.read(this.#canary)?.object ?? "");
+    const { data } = (text === "" ? {} : JSON.parse(text)) as { data?: { podOwners?: string } };
+    const names = (data?.podOwners ?? "").split(",").filter((name) => name !== "");
+    this.#podOwners = names.length === 0 ? none : new Set(names);
+    return this.#podOwners;
+  }
+  #canary: ObjectKey | undefined;
+
+  /** It lies in the agents' namespace, whatever that is called. */
+  #isCanary(key: ObjectKey): boolean {
+    return key.startsWith("/ConfigMap/") && key.endsWith(`/${canaryName(this.#options.journal.group)}`);
+  }
+
+  /** A claim never becomes smaller: what it has grown to here is kept. */
+  observeClaim(key: ObjectKey, object: KubeObject): void {
+    if (object.kind !== "PersistentVolumeClaim") return;
+    const spec = object["spec"] as { resources?: { requests?: { storage?: string } } } | undefined;
+    const size = spec?.resources?.requests?.storage;
+    if (size === undefined) this.observed.claimSizes.delete(key);
+    else this.observed.claimSizes.set(key, size);
   }
 
   /** Served kinds have changed. */
@@ -169,7 +211,7 @@ export class GroupView {
   }
 
   #facts(): Facts {
-    const { nodePorts, readyServices, storedVersions, subjects, sharedWith } = this.observed;
+    const { nodePorts, readyServices, storedVersions, subjects, sharedWith, claimSizes } = this.observed;
     return {
       namespaces: this.#sourceNamespaces(),
       uids: this.#options.uids,
@@ -177,6 +219,8 @@ export class GroupView {
       storedVersions,
       subjects,
       sharedWith,
+      claimSizes,
+      podOwners: this.#podOwners ?? this.#readPodOwners(),
       versions: this.#servedVersions(),
       ...(nodePorts === undefined ? {} : { nodePorts }),
       ...(this.rewritesLabels ? { labels: this.#labelIndex() } : {}),
@@ -238,6 +282,7 @@ export function managersOf(entry: JournalEntry): readonly ManagedFieldsEntry[] {
   return parseJson(entry.managers) as readonly ManagedFieldsEntry[];
 }
 
+const none: ReadonlySet<string> = new Set();
 const nothing: Rendered = { objects: [], findings: [], waitsFor: [] };
 
 function targetOf(object: KubeObject): Target {

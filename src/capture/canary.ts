@@ -36,6 +36,8 @@ export interface CanaryOptions {
   readonly intervalMs?: number;
   /** Each lag measured. Must not throw. */
   readonly onLag?: (kind: LagKind, ms: number) => void;
+  /** Kinds (`group/Kind`) of custom resources that run pods here: the standby has no other way to know. */
+  readonly podOwners: () => readonly string[];
   /** A canary was written and does not come back: the watches' connections may be dead. Must not throw. */
   readonly onUnseen: () => void;
   readonly clock: Clock;
@@ -156,13 +158,19 @@ export class Canary {
   async #write(signal: AbortSignal): Promise<void> {
     const { client, clock, namespace, group } = this.#options;
     const number = ++this.#number;
+    const podOwners = this.#options.podOwners().join(",");
     const sent: Sent = { number, sentMs: clock.monotonicMs(), seq: undefined };
     this.#underway.push(sent);
     const object: KubeObject = {
       apiVersion: "v1",
       kind: "ConfigMap",
       metadata: { name: canaryName(group), namespace },
-      data: { writer: this.#writer, number: String(number), time: new Date(clock.wallMs()).toISOString() },
+      data: {
+        writer: this.#writer,
+        number: String(number),
+        time: new Date(clock.wallMs()).toISOString(),
+        ...(podOwners === "" ? {} : { podOwners }),
+      },
     };
     try {
       const options = { fieldManager: "lifeboat-canary", force: true, timeoutMs: writeTimeoutMs, signal };

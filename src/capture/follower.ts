@@ -3,10 +3,11 @@ import { backoffMs, type Clock, type Random } from "../clock.ts";
 import { hasCode } from "../errors.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { KubeResource, ObjectPlace } from "../kube/resource.ts";
-import { formatKey, keyOf, kindName, parseKey, type ObjectKey } from "../objects/key.ts";
-import { groupOf, type KubeObject } from "../objects/object.ts";
+import { formatKey, keyOf, parseKey, type ObjectKey } from "../objects/key.ts";
+import type { KubeObject } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
 import { candidateOf } from "./candidate.ts";
+import { OwnerKinds } from "./owner-kinds.ts";
 import { Membership, type MembershipChange } from "./membership.ts";
 import type { PoolSubscriber, WatchPool } from "./pool.ts";
 import type { Selection } from "./selection.ts";
@@ -56,7 +57,7 @@ interface Redelivery {
 export class GroupFollower {
   readonly #options: GroupFollowerOptions;
   readonly #subscriber: PoolSubscriber;
-  readonly #podOwners = new Set<string>();
+  readonly #ownerKinds = new OwnerKinds();
   readonly #taken = new Set<string>();
   readonly #redeliveries = new Map<string, Redelivery>();
   /** Members whose content was not at hand when they became members. */
@@ -142,9 +143,9 @@ export class GroupFollower {
     return this.#membership.pulledIn();
   }
 
-  /** Kinds (`group/Kind`) of custom resources that own pods. */
-  podOwners(): string[] {
-    return [...this.#podOwners];
+  /** Kinds (`group/Kind`) of custom resources that run pods: each needs a profile, or it runs on the standby too. */
+  podOwners(): readonly string[] {
+    return this.#ownerKinds.podOwners();
   }
 
   /** Looks at everything that may belong to the group under the present selection. */
@@ -172,7 +173,7 @@ export class GroupFollower {
       sink.put(key, object);
       return;
     }
-    if (resource.kind === "Pod") this.#notePodOwner(object);
+    this.#ownerKinds.note(object);
     const candidate = candidateOf({ resource, object, key, selection: this.#selection, namespaces: this.#taken, pool });
     this.#changed(candidate === undefined ? this.#membership.delete(key) : this.#membership.set(candidate), key);
     if (this.#membership.has(key)) this.#put(key, object);
@@ -224,14 +225,6 @@ export class GroupFollower {
   #put(key: ObjectKey, object: KubeObject): void {
     this.#fetches.delete(key);
     this.#options.sink.put(key, object);
-  }
-
-  /** Custom resources that run pods of their own need a profile, or they run on the standby too. */
-  #notePodOwner(pod: KubeObject): void {
-    const owner = pod.metadata.ownerReferences?.find((reference) => reference.controller === true);
-    if (owner === undefined) return;
-    const group = groupOf(owner.apiVersion);
-    if (group.includes(".")) this.#podOwners.add(kindName(group, owner.kind));
   }
 
   #redeliver(namespace: string | undefined, resource?: KubeResource): void {

@@ -58,7 +58,7 @@ export interface CaptureReport {
   readonly namespaces: readonly string[];
   /** Objects that come along because selected ones need them. */
   readonly pulledIn: readonly ObjectKey[];
-  /** Kinds (`group/Kind`) of custom resources that own pods. */
+  /** Kinds (`group/Kind`) of custom resources that run pods. */
   readonly podOwners: readonly string[];
   readonly lag: LagState;
 }
@@ -101,6 +101,7 @@ export class GroupCapture implements ChangeSource {
       group: name,
       ...(canaryIntervalMs === undefined ? {} : { intervalMs: canaryIntervalMs }),
       ...(onLag === undefined ? {} : { onLag }),
+      podOwners: () => this.#follower.podOwners(),
       onUnseen: () => pool.rewatch(),
       clock,
       log,

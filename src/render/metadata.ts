@@ -22,11 +22,12 @@ export function dropServerFields(object: KubeObject): void {
   delete object["status"];
 }
 
-/** Keeps only the finalizers whose controllers run at the site; the others would block every deletion there. */
-export function settleFinalizers(object: KubeObject, scope: Scope): void {
-  const kept = (object.metadata.finalizers ?? []).filter((name) => scope.facts.finalizers?.has(name) === true);
-  if (kept.length > 0) object.metadata.finalizers = kept;
-  else delete object.metadata.finalizers;
+/**
+ * Finalizers stay at their site. A controller adds its own to what it looks after; one whose controller does not run
+ * would block every deletion.
+ */
+export function dropFinalizers(object: KubeObject): void {
+  delete object.metadata.finalizers;
 }
 
 /**

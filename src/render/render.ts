@@ -3,7 +3,7 @@ import { marks, type KubeObject } from "../objects/object.ts";
 import type { KindRule, Scope, Withheld } from "./kinds/rule.ts";
 import { ruleFor } from "./kinds/table.ts";
 import { applyUndo, setHeld, setUndo, stripMarks } from "./marks.ts";
-import { dropServerFields, isServed, settleFinalizers, settleOwners } from "./metadata.ts";
+import { dropFinalizers, dropServerFields, isServed, settleOwners } from "./metadata.ts";
 import { mutate, mutationsFor } from "./mutations/mutate.ts";
 import { Report, scopeOf } from "./report.ts";
 import { rewrite } from "./rewrite.ts";
@@ -59,7 +59,7 @@ function undoSource(object: KubeObject): string[] {
 function prepare(object: KubeObject, rule: KindRule, scope: Scope): Withheld | undefined {
   const withheld = rule.prepare?.(object, scope);
   if (withheld !== undefined) return withheld;
-  settleFinalizers(object, scope);
+  dropFinalizers(object);
   settleOwners(object, scope);
   findNamedNamespaces(object, scope);
   return isServed(object, scope) ? undefined : { reason: "Refused", message: "the site does not serve this version" };

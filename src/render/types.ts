@@ -32,8 +32,6 @@ export interface Facts {
   readonly nodePorts?: ReadonlyMap<string, ObjectKey>;
   /** Services at the target with at least one ready endpoint. */
   readonly readyServices?: ReadonlySet<ObjectKey>;
-  /** Finalizers whose controllers run at the target. All others are dropped, they would block deletion. */
-  readonly finalizers?: ReadonlySet<string>;
   /** Versions that the target serves per `group/Kind` (see kindName). A kind that is absent here is not checked. */
   readonly versions?: ReadonlyMap<string, readonly string[]>;
   /** `status.storedVersions` of the CustomResourceDefinitions at the target. */
@@ -44,7 +42,7 @@ export interface Facts {
   readonly claimSizes?: ReadonlyMap<ObjectKey, string>;
   /** Groups other than this one that need a shared cluster-scoped object at the target. */
   readonly sharedWith?: ReadonlyMap<ObjectKey, readonly string[]>;
-  /** Kinds (`group/Kind`) of custom resources whose objects own pods at the source. */
+  /** Kinds (`group/Kind`) of custom resources that run pods at the source, by themselves or through what they own. */
   readonly podOwners?: ReadonlySet<string>;
   /** Selectors and pod labels of the whole group at the source; needed when a mutation changes labels. */
   readonly labels?: LabelIndex;
