@@ -1,4 +1,5 @@
 import { agentConfigSchema, witnessConfigSchema } from "./agent.ts";
+import { guardConfigSchema } from "./guard.ts";
 import { groupSchema, structural, type StructuralSchema } from "./crd.ts";
 import { groupApi } from "./group.ts";
 
@@ -8,11 +9,12 @@ export function configurationReference(): string {
   const pages = [
     ["Agent", "lifeboat agent --config FILE", structural(agentConfigSchema)],
     ["Witness", "lifeboat witness --config FILE", structural(witnessConfigSchema)],
+    ["Node guard", "lifeboat guard --config FILE", structural(guardConfigSchema)],
   ] as const;
   const lines = [
     "# Configuration files",
     "",
-    "<!-- Generated from src/config/agent.ts by `node src/config/write-crd.ts`. Do not edit. -->",
+    "<!-- Generated from src/config/agent.ts and guard.ts by `node src/config/write-crd.ts`. Do not edit. -->",
     "",
     "YAML or JSON. Unknown fields are refused.",
     "",

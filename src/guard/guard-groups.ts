@@ -24,12 +24,16 @@ export interface GuardGroupsOptions {
 
 /** Until the agent has said otherwise. Its polls are the most frequent ones, its lease is never used. */
 const firstTiming = profileTiming("fast");
+/** A first sync of an agent with many objects included. */
+const unlistedMinMs = 60_000;
 
 /** The reducer of every group that this node has heard of, with its record and state kept where they belong. */
 export class GuardGroups {
   readonly #options: GuardGroupsOptions;
   readonly #states = new Map<string, GuardState>();
   #polls: GuardPoll[] = [];
+  /** By group and namespace: since when the agent has not listed it. */
+  readonly #unlistedSince = new Map<string, number>();
 
   /** Throws JournalCorrupt where a record cannot be read. */
   constructor(options: GuardGroupsOptions) {
@@ -70,7 +74,7 @@ export class GuardGroups {
         continue;
       }
       if (!sameInputs(known.timing, timing)) this.#step(name, { type: "timing", timing: deriveTiming(timing) });
-      this.#setNamespaces(name, namespacesOf(known, namespaces));
+      this.#setNamespaces(name, this.#namespacesOf(known, namespaces));
     }
     for (const state of this.states) {
       const { group } = state.record;
@@ -112,6 +116,27 @@ export class GuardGroups {
     this.#keep(state, effects);
   }
 
+  /**
+   * A namespace more counts at once. One less only from a site that runs the group, and has said so for a while: one
+   * that does not may have been set back in time, and an agent that has just started has not seen them all.
+   */
+  #namespacesOf({ mode, record }: GuardState, heard: readonly string[]): readonly string[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    const kept = record.namespaces.filter((namespace) => {
+      const key = `${record.group}/${namespace}`;
+      if (heard.includes(namespace) || mode === "fenced") {
+        this.#unlistedSince.delete(key);
+        return true;
+      }
+      const since = this.#unlistedSince.get(key) ?? nowMs;
+      this.#unlistedSince.set(key, since);
+      if (nowMs - since < unlistedMinMs) return true;
+      this.#unlistedSince.delete(key);
+      return false;
+    });
+    return [...new Set([...kept, ...heard])].toSorted();
+  }
+
   #setNamespaces(group: string, namespaces: readonly string[]): void {
     const known = this.#states.get(group)?.record.namespaces ?? [];
     if (known.join() !== namespaces.join()) this.#step(group, { type: "namespaces", namespaces });
@@ -148,13 +173,4 @@ function isForgotten({ mode, record }: GuardState): boolean {
 
 function sameInputs(timing: Timing, inputs: TimingInputs): boolean {
   return (Object.keys(inputs) as (keyof TimingInputs)[]).every((name) => timing[name] === inputs[name]);
-}
-
-/**
- * A site that runs the group says what belongs to it. One that does not may be one that was set back in time: what it
- * no longer lists stays guarded.
- */
-function namespacesOf({ mode, record }: GuardState, heard: readonly string[]): readonly string[] {
-  const runs = mode !== "fenced";
-  return (runs ? [...heard] : [...new Set([...record.namespaces, ...heard])]).toSorted();
 }

@@ -112,13 +112,18 @@ describe("a guard's groups", () => {
     expect(modes(groups)).toEqual(["leased"]);
   });
 
-  it("lose a namespace only while the site runs them", async () => {
+  it("lose a namespace only while the site runs them and has said so for a while", async () => {
     const groups = granted();
     groups.hear([{ ...shop, namespaces: ["shop", "bank"] }]);
     expect(namespaces(groups)).toEqual(["bank", "shop"]);
     groups.hear([{ ...shop, namespaces: ["bank"] }]);
+    expect(namespaces(groups)).toEqual(["bank", "shop"]);
+    nowMs += 61_000;
+    groups.hear([{ ...shop, namespaces: ["bank"] }]);
     expect(namespaces(groups)).toEqual(["bank"]);
     tell(groups, "deny", cert(9, "west"));
+    groups.hear([{ ...shop, namespaces: [] }]);
+    nowMs += 61_000;
     groups.hear([{ ...shop, namespaces: [] }]);
     expect(namespaces(groups)).toEqual(["bank"]);
     expect(namespaces(await boot())).toEqual(["bank"]);

@@ -1,0 +1,57 @@
+import type { GroupSpec } from "../config/group.ts";
+import type { GuardedGroup } from "../rpc/guard-messages.ts";
+import { policyOf } from "./policy.ts";
+
+/** Namespaces of the cluster itself, which no group may have guards stop, whatever its spec says. */
+const systemNamespaces = new Set(["kube-system", "kube-public", "kube-node-lease"]);
+
+/** Kinds that start no pods: leaving such objects out of a group leaves no pods out. */
+const podlessKinds = new Set([
+  "ConfigMap",
+  "Endpoints",
+  "LimitRange",
+  "PersistentVolumeClaim",
+  "ResourceQuota",
+  "Secret",
+  "Service",
+  "ServiceAccount",
+  "autoscaling/HorizontalPodAutoscaler",
+  "discovery.k8s.io/EndpointSlice",
+  "gateway.networking.k8s.io/HTTPRoute",
+  "networking.k8s.io/Ingress",
+  "networking.k8s.io/NetworkPolicy",
+  "policy/PodDisruptionBudget",
+  "rbac.authorization.k8s.io/Role",
+  "rbac.authorization.k8s.io/RoleBinding",
+]);
+
+/**
+ * Why guards cannot stop the group: they know a pod's namespace and nothing else of it. undefined where every pod of
+ * the group's namespaces is the group's.
+ */
+export function whyNotGuarded({ select }: GroupSpec): string | undefined {
+  const selector = select.objects?.selector;
+  if (Object.keys(selector?.matchLabels ?? {}).length > 0 || (selector?.matchExpressions ?? []).length > 0) {
+    return "spec.select.objects.selector leaves pods of its namespaces out, and node guards stop whole namespaces";
+  }
+  const podful = (select.exclude ?? []).find(
+    ({ kinds }) => kinds === undefined || kinds.some((kind) => !podlessKinds.has(kind)),
+  );
+  return podful === undefined
+    ? undefined
+    : "spec.select.exclude may leave pods of its namespaces out, and node guards stop whole namespaces";
+}
+
+/** What a site's guards are told of a group; without namespaces where they cannot tell its pods from others. */
+export function guardedGroup(
+  name: string,
+  { spec, namespaces }: { readonly spec: GroupSpec; readonly namespaces: readonly string[] },
+  agentNamespace: string,
+): GuardedGroup {
+  const never = (namespace: string) => systemNamespaces.has(namespace) || namespace === agentNamespace;
+  return {
+    name,
+    namespaces: whyNotGuarded(spec) === undefined ? namespaces.filter((each) => !never(each)).toSorted() : [],
+    timing: policyOf(spec).timing,
+  };
+}

@@ -1,0 +1,40 @@
+import { expect, it } from "vitest";
+import { guardedGroup, whyNotGuarded } from "../../../src/agent/guard-scope.ts";
+import { groupSpecSchema, type GroupSpec, type GroupSpecInput } from "../../../src/config/group.ts";
+
+function specOf(select: Partial<GroupSpecInput["select"]> = {}): GroupSpec {
+  return groupSpecSchema.parse({
+    sites: [{ name: "east" }, { name: "west" }],
+    select: { namespaces: { names: ["shop"] }, ...select },
+    failover: { profile: "fast" },
+  });
+}
+
+it("guards are told a group's namespaces and durations", () => {
+  const group = guardedGroup("shop", { spec: specOf(), namespaces: ["shop", "bank"] }, "lifeboat-system");
+  expect(group).toMatchObject({ name: "shop", namespaces: ["bank", "shop"], timing: { leaseMs: 15_000, tickMs: 500 } });
+});
+
+it("never a namespace of the cluster itself, nor the agent's own", () => {
+  const namespaces = ["kube-system", "kube-public", "kube-node-lease", "lifeboat-system", "shop"];
+  expect(guardedGroup("shop", { spec: specOf(), namespaces }, "lifeboat-system").namespaces).toEqual(["shop"]);
+});
+
+it.each([
+  ["a selection by labels", { objects: { selector: { matchLabels: { app: "db" } } } }],
+  ["an exclusion of every kind", { exclude: [{ names: ["debug-*"] }] }],
+  ["an exclusion of workloads", { exclude: [{ kinds: ["Secret", "apps/Deployment"] }] }],
+  ["an exclusion by pattern", { exclude: [{ kinds: ["*"] }] }],
+])("nothing to stop with %s: guards know a pod's namespace alone", (_what, select) => {
+  const spec = specOf(select);
+  expect(whyNotGuarded(spec)).toMatch(/whole namespaces/);
+  expect(guardedGroup("shop", { spec, namespaces: ["shop"] }, "x").namespaces).toEqual([]);
+});
+
+it.each([
+  ["all objects", {}],
+  ["an empty selection by labels", { objects: { selector: {} } }],
+  ["an exclusion of what starts no pods", { exclude: [{ kinds: ["Secret", "networking.k8s.io/Ingress"] }] }],
+])("everything with %s", (_what, select) => {
+  expect(whyNotGuarded(specOf(select))).toBeUndefined();
+});
