@@ -5,7 +5,6 @@ import { linkedAbort } from "../abort.ts";
 import { checkGroups } from "../config/check-groups.ts";
 import type { ProtectionGroup } from "../config/group.ts";
 import { parseGroup } from "../config/parse-group.ts";
-import { LifeboatError } from "../errors.ts";
 import { Reflector, type ReflectorHandler, type ReflectorPhase } from "../kube/reflector.ts";
 import { resources } from "../kube/resource.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -18,6 +17,7 @@ import type { AgentParts } from "./parts.ts";
 import { servedKinds } from "./peer-versions.ts";
 import { RequestDesk } from "./request-desk.ts";
 import { StatusWriter } from "./status-writer.ts";
+import { UnopenedGroups } from "./unopened.ts";
 
 /** A spec that is not valid is reported by the group itself. */
 function parsedOf(object: KubeObject): ProtectionGroup | undefined {
@@ -52,11 +52,13 @@ export class GroupSet {
   /** Groups whose objects were deleted and that are not let go of yet. */
   readonly #ending = new Set<string>();
   readonly #definition: GroupDefinition;
+  readonly #unopened: UnopenedGroups;
 
   constructor(parts: AgentParts, signal: AbortSignal) {
     this.#parts = parts;
     this.#signal = signal;
     this.#definition = new GroupDefinition(parts);
+    this.#unopened = new UnopenedGroups(parts);
   }
 
   get runtimes(): GroupRuntime[] {
@@ -145,17 +147,20 @@ export class GroupSet {
       const desk = new RequestDesk({ parts: this.#parts, runtime, status, signal: this.#signal });
       const entry: Entry = { runtime, status, desk, timer: undefined };
       this.#entries.set(name, entry);
+      this.#unopened.opened(name);
       return entry;
     } catch (error) {
-      const hint = error instanceof LifeboatError ? error.hint : undefined;
-      this.#parts.log.error({ group: name, error: safeError(error), hint }, "cannot open the journal of a group");
+      this.#unopened.note(name, error);
       return undefined;
     }
   }
 
   #observe(object: KubeObject): void {
     const entry = this.#ensure(object.metadata.name);
-    if (entry === undefined) return;
+    if (entry === undefined) {
+      void this.#unopened.show(object, { signal: this.#signal });
+      return;
+    }
     this.#checkAgainstOthers(entry.runtime, object);
     entry.runtime.observe(object);
     entry.desk.observe(object);
@@ -236,7 +241,7 @@ export class GroupSet {
     this.#entries.delete(name);
     clearTimeout(entry.timer);
     const divergent = runtime.journal.divergentKeys().length;
-    await runtime.close();
+    await runtime.close({ forget: true });
     if (divergent === 0) {
       await rm(journalPath(config.dataDir, name), { force: true });
       return;

@@ -1,5 +1,6 @@
 import { collectDefaultMetrics } from "prom-client";
 import type { LagKind } from "../capture/canary.ts";
+import type { Clock } from "../clock.ts";
 import { parseDuration } from "../config/duration.ts";
 import type { GroupStatus } from "../config/group.ts";
 import type { StartKind } from "../failover/runner/actions.ts";
@@ -7,12 +8,15 @@ import { parseEpoch } from "../objects/epoch.ts";
 import type { StreamMeter } from "../stream/session.ts";
 import { Metrics } from "../telemetry/registry.ts";
 import type { TroubledKind } from "./kind-troubles.ts";
+import type { StartReport } from "./group-runtime.ts";
 import type { GroupView } from "./status.ts";
 
 /** Asked at each scrape. */
 export interface GroupAges {
   durableMs(): number | undefined;
   appliedMs(): number | undefined;
+  /** Longest time since any watch of the group heard from its API server; none at a standby. */
+  eventMs(): number | undefined;
   /** Time since the witness last answered for the group. */
   witnessMs(): number | undefined;
 }
@@ -29,10 +33,28 @@ export class AgentMetrics {
   readonly metrics: Metrics;
   readonly #probes = new Map<string, Disposable[]>();
   readonly #missing = new Map<string, boolean>();
+  /** Moves whose phases have been observed. */
+  readonly #observed = new WeakSet<StartReport>();
+  readonly #everLinked = new Set<string>();
+  readonly #clock: Clock;
 
-  constructor({ site }: { readonly site: string }) {
+  constructor({ site, clock }: { readonly site: string; readonly clock: Clock }) {
+    this.#clock = clock;
     this.metrics = new Metrics({ site });
     collectDefaultMetrics({ register: this.metrics.registry });
+  }
+
+  /** The connection for data to a peer has been made, or is not there. */
+  linkChanged(peer: string, isUp: boolean): void {
+    const isAgain = isUp && this.#everLinked.has(peer);
+    if (isUp) this.#everLinked.add(peer);
+    this.metrics.set("lifeboat_peer_connected", { peer }, isUp ? 1 : 0);
+    this.metrics.add("lifeboat_reconnects_total", { peer }, isAgain ? 1 : 0);
+  }
+
+  /** When this process's certificate expires, in milliseconds since 1970. */
+  certificate(expiresAtMs: () => number): void {
+    this.metrics.probe("lifeboat_certificate_expiry_timestamp_seconds", {}, () => expiresAtMs() / 1000);
   }
 
   open(group: string, peer: string, ages: GroupAges): void {
@@ -41,6 +63,11 @@ export class AgentMetrics {
     metrics.openGroup({ group, peer });
     this.#probes.set(group, [
       metrics.probe("lifeboat_age_seconds", { group }, () => inSeconds(ages.durableMs())),
+      metrics.probe("lifeboat_last_sync_timestamp_seconds", { group }, () => {
+        const ageMs = ages.durableMs();
+        return ageMs === undefined ? undefined : (this.#clock.wallMs() - ageMs) / 1000;
+      }),
+      metrics.probe("lifeboat_reflector_last_event_age_seconds", { group }, () => inSeconds(ages.eventMs())),
       metrics.probe("lifeboat_apply_age_seconds", { group }, () => inSeconds(ages.appliedMs())),
       metrics.probe("lifeboat_witness_last_reply_age_seconds", { group }, () => inSeconds(ages.witnessMs())),
     ]);
@@ -108,7 +135,19 @@ export class AgentMetrics {
     if (status.epoch !== undefined) metrics.set("lifeboat_epoch_counter", labels, parseEpoch(status.epoch).counter);
     const rtoMs = status.lastFailover?.rtoMs;
     if (rtoMs !== undefined) metrics.set("lifeboat_rto_last_seconds", labels, rtoMs / 1000);
+    this.#phases(group, view, status);
     this.#objectives(group, view, status.lag?.ageMs);
+  }
+
+  /** How long a move that ended here took, from the last sign of life of the old site. */
+  #phases(group: string, { lastStart }: GroupView, { lastFailover }: GroupStatus): void {
+    if (lastStart === undefined || lastFailover === undefined || this.#observed.has(lastStart)) return;
+    if (reasons[lastStart.goal.kind] === undefined) return;
+    this.#observed.add(lastStart);
+    const { decisionMs, rtoMs } = lastFailover;
+    for (const [phase, ms] of Object.entries({ decision: decisionMs, total: rtoMs })) {
+      if (ms !== undefined) this.metrics.observe("lifeboat_failover_phase_seconds", { group, phase }, ms / 1000);
+    }
   }
 
   #objectives(group: string, view: GroupView, ageMs: number | undefined): void {

@@ -40,8 +40,12 @@ export class GroupPulling {
     return this.#pulling !== undefined;
   }
 
-  /** Why the last stream ended; undefined again once the source is heard. */
+  /** Why there is no stream; undefined again once the source is heard. */
   get error(): LifeboatError | undefined {
+    const peer = this.#options.peer();
+    const link = peer === undefined ? undefined : this.#options.parts.dataLinks.get(peer)?.state;
+    // A peer that was never reached by this process has ended no stream.
+    if (this.active && link?.kind === "connecting" && link.error !== undefined) return link.error;
     return this.#error;
   }
 

@@ -296,6 +296,14 @@ export class WatchPool {
     await this.#when(() => this.#allStarted && this.#isSettled(), signal);
   }
 
+  /** Longest time since any watch that is at work heard from the API server; `undefined` before the first did. */
+  lastEventAgeMs(): number | undefined {
+    const ages = this.states().flatMap(({ phase, lastEventAgeMs }) =>
+      phase === "watching" && lastEventAgeMs !== undefined ? [lastEventAgeMs] : [],
+    );
+    return ages.length === 0 ? undefined : Math.max(...ages);
+  }
+
   /** Lists every kind anew, for a caller that has a reason to doubt the watches. */
   relist(): void {
     for (const watch of this.#watches()) watch.reflector.relist();
@@ -311,6 +319,8 @@ export class WatchPool {
     const waiting = new Set(
       this.states().flatMap(({ trouble, group, kind }) => (trouble === "rewound" ? [`${group}/${kind}`] : [])),
     );
+    // Kinds that are not read yet would find out one after the other.
+    this.#versions.clear();
     for (const watch of this.#watches()) watch.reflector.acceptRewind();
     return waiting.size;
   }

@@ -84,6 +84,16 @@ export const metricTable = {
     help: "Kinds of which the group's objects cannot be followed, by cause: forbidden, missing, rewound (the API server was restored), unreadable, uncommon (no version that both sites serve).",
     labels: ["group", "cause"],
   },
+  lifeboat_peer_connected: {
+    type: "gauge",
+    help: "1 while there is a data connection to the peer.",
+    labels: ["peer"],
+  },
+  lifeboat_certificate_expiry_timestamp_seconds: {
+    type: "gauge",
+    help: "Unix time at which the certificate that this agent uses expires.",
+    labels: [],
+  },
   lifeboat_reconnects_total: {
     type: "counter",
     help: "Data connections to the peer that were lost and made again.",
@@ -104,7 +114,7 @@ export const metricTable = {
   },
   lifeboat_failover_phase_seconds: {
     type: "histogram",
-    help: "Duration of the phases of a move to this site.",
+    help: "Duration of the phases of a move to this site: decision (last sign of life of the other site to the grant), start (bringing up everything), total (last sign of life to everything ready).",
     labels: ["group", "phase"],
     buckets: phaseBuckets,
   },

@@ -71,10 +71,9 @@ test("an API server that is behind what an earlier process saw is not followed u
     await eventually(() => expect(troubles()).toEqual(["Namespace"]));
     expect(source.pool.versions()).toEqual(ahead);
     expect(follower.capture.isKnown(keyOf(space))).toBe(false);
-    await eventually(() => {
-      source.pool.acceptRewind();
-      expect(follower.held.has(keyOf(space))).toBe(true);
-    });
+    // Once for all, though the other kinds are not read yet.
+    expect(source.pool.acceptRewind()).toBe(1);
+    await eventually(() => expect(follower.held.has(keyOf(space))).toBe(true));
     await follower.capture.whenSynced({ signal: source.signal });
     expect(troubles()).toEqual([]);
     expect(Number(source.pool.versions().get("/Namespace/"))).toBeLessThan(Number(ahead.get("/Namespace/")));
