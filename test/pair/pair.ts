@@ -22,9 +22,8 @@ import { spawnGuard, writeGuardConfig } from "./guard.ts";
 import { Metrics } from "./metrics.ts";
 import { waitFor } from "./wait.ts";
 
-const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-/** As an installed Lifeboat starts; see src/lifeboat.mjs. */
-const shippedFlags = ["--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"];
+/** Agents and witnesses start as installed ones do. */
+const program = fileURLToPath(new URL("../../src/lifeboat.mjs", import.meta.url));
 /** Type stripping of a cold cache and two busy cores included. */
 const startLimitMs = 60_000;
 /** A local scrape; a process that is halted must not hold its reader. */
@@ -236,7 +235,7 @@ export class Pair {
   /** Starts a process without waiting for it. Throws NotFound while its site is down. */
   spawn(name: MemberName): BedProcess {
     const member = this.#member(name);
-    const flags = [...shippedFlags, ...(this.#options.nodeFlags ?? [])];
+    const flags = this.#options.nodeFlags ?? [];
     const argv = [globalThis.process.execPath, ...flags, program, member.verb, "--config", member.configPath];
     member.process =
       name === "witness" ? this.bed.spawnWitness("witness", argv) : this.bed.site(name).spawn("agent", argv);
