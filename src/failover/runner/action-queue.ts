@@ -11,6 +11,10 @@ const retryFirstMs = 250;
 /** … and often enough that a healed API server is used within the heartbeat of the slowest profile. */
 const retryMaxMs = 3000;
 
+/** Log messages at either end of an action, with its type: the points at which a process may be lost in a move. */
+export const actionBegun = "action begun";
+export const actionDone = "action done";
+
 export interface ActionQueueOptions {
   readonly actions: GroupActions;
   readonly clock: Clock;
@@ -95,11 +99,14 @@ export class ActionQueue {
     using scope = linkedAbort(signal);
     const running: Running = { goal, scope, sinceMs: clock.monotonicMs(), failures: 0, error: undefined };
     this.#running = running;
+    log.info({ action: goal.type }, actionBegun);
     try {
       for (;;) {
         try {
           const event = await this.#settled(goal, scope.signal);
-          if (!scope.signal.aborted) this.#options.onDone(goal, event);
+          if (scope.signal.aborted) return;
+          log.info({ action: goal.type }, actionDone);
+          this.#options.onDone(goal, event);
           return;
         } catch (error) {
           if (scope.signal.aborted) return;
