@@ -63,8 +63,10 @@ export class StatusWriter {
   #tell(about: KubeObject, previous: Partial<GroupStatus>, status: GroupStatus): void {
     for (const { type, status: now, reason, message } of status.conditions ?? []) {
       const before = previous.conditions?.find((condition) => condition.type === type);
-      if (before === undefined || before.status === now) continue;
+      if (before?.status === now) continue;
       const isGood = (now === "True") === goodWhenTrue.has(type);
+      // What is not yet good at the very start is no news; what is wrong is.
+      if (before === undefined && (isGood || goodWhenTrue.has(type))) continue;
       const text = message === "" ? `${type} is ${now}` : message;
       this.#parts.events.note({
         about,
@@ -112,6 +114,7 @@ export class StatusWriter {
       request: this.#request ?? stored.lastRequest,
       lastFailover: stored.lastFailover,
       troubles,
+      peers: this.#parts.config.peers.map(({ site }) => site),
     });
     this.#parts.metrics.update(this.#runtime.name, view, status, troubles);
     this.#tellTroubles(view.object, troubles);

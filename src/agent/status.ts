@@ -19,6 +19,8 @@ export interface StatusContext {
   readonly lastFailover: GroupStatus["lastFailover"];
   /** Kinds of which the site's own objects cannot be followed; none at a standby. */
   readonly troubles: readonly TroubledKind[];
+  /** Sites that this agent is configured to replicate with. */
+  readonly peers: readonly string[];
 }
 
 /** Entries of lists in a status; the counts beside them are whole. */
@@ -181,7 +183,7 @@ interface Verdict {
 
 function conditionsOf(view: GroupView, role: string, context: StatusContext): Condition[] {
   const { previous, nowMs } = context;
-  return verdictsOf(view, role, context.troubles).map((verdict) => {
+  return verdictsOf(view, role, context).map((verdict) => {
     const before = previous.find(({ type }) => type === verdict.type);
     const lastTransitionTime =
       before?.status === verdict.status ? before.lastTransitionTime : new Date(nowMs).toISOString();
@@ -189,8 +191,9 @@ function conditionsOf(view: GroupView, role: string, context: StatusContext): Co
   });
 }
 
-function verdictsOf(view: GroupView, role: string, troubles: readonly TroubledKind[]): Verdict[] {
-  const { applier, failover, specError, specWarnings } = view;
+function verdictsOf(view: GroupView, role: string, context: StatusContext): Verdict[] {
+  const { troubles } = context;
+  const { applier, failover } = view;
   const when = (type: string, holds: boolean, yes: [string, string], no: [string, string]): Verdict => {
     const [reason, message] = holds ? yes : no;
     return { type, status: holds ? "True" : "False", reason, message };
@@ -198,12 +201,7 @@ function verdictsOf(view: GroupView, role: string, troubles: readonly TroubledKi
   const synced = isSynced(view, role);
   const { deletesPaused: paused } = applier;
   return [
-    when(
-      "Accepted",
-      specError === undefined,
-      ["Valid", specWarnings.join("; ")],
-      ["Invalid", specError?.message ?? ""],
-    ),
+    accepted(view, context),
     when("Synced", synced, ["UpToDate", "everything was received"], ["NotSynced", notSynced(view, role)]),
     ready(view, role, synced, troubles),
     when(
@@ -250,6 +248,17 @@ function verdictsOf(view: GroupView, role: string, troubles: readonly TroubledKi
     ),
     when("Blocked", failover?.state === "Blocked", ["Blocked", failover?.reason ?? ""], ["None", ""]),
   ];
+}
+
+function accepted({ specError, specWarnings, group }: GroupView, { site, peers }: StatusContext): Verdict {
+  const type = "Accepted";
+  if (specError !== undefined) return { type, status: "False", reason: "Invalid", message: specError.message };
+  const peer = group?.spec.sites.map(({ name }) => name).find((name) => name !== site);
+  if (peer !== undefined && !peers.includes(peer)) {
+    const message = `${site} has no peer ${peer}: its agent is configured with ${peers.join(", ")}; correct spec.sites, or peers of that configuration`;
+    return { type, status: "False", reason: "UnknownPeer", message };
+  }
+  return { type, status: "True", reason: "Valid", message: specWarnings.join("; ") };
 }
 
 function degraded({ applier, streamError }: GroupView, role: string, troubles: readonly TroubledKind[]): Verdict {
