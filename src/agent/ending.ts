@@ -1,48 +1,127 @@
-import { linkedAbort } from "../abort.ts";
-import type { Clock } from "../clock.ts";
+import { linkedAbort, Pulse } from "../abort.ts";
 import type { GroupCapture } from "../capture/group.ts";
+import type { Clock } from "../clock.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { Log } from "../telemetry/log.ts";
+import { readOrigin, writeEnded } from "./origin.ts";
+import type { GroupProtocol } from "./protocol.ts";
 import type { GroupServing } from "./serving.ts";
 
-/** Until a standby has surely told the source that it knows of the group's end. */
-export const farewellMs = 2000;
-
-export interface FarewellOptions {
+export interface GroupEndingOptions {
+  readonly journal: Journal;
   readonly serving: GroupServing;
+  readonly protocol: GroupProtocol;
+  /** The group's object is at this site. */
+  readonly hasObject: () => boolean;
   readonly clock: Clock;
+  readonly log: Log;
   readonly signal: AbortSignal;
-  /** The group runs here and no move of it is under way: its end may be told. */
-  readonly mayEnd: () => boolean;
-  /** The group's object is there again, or the group has moved away. */
-  readonly isOver: () => boolean;
 }
 
+/** Until a standby has surely told the source that it knows of the group's end; and a look at whether it is over. */
+const farewellMs = 2000;
 /**
- * Serves the group, and holds its lease, until the standby has the end of it on its disk: one that does not know
- * would take a silent site for a dead one. Resolves with whether that was reached before it was over.
+ * A witness that is away for longer than any restart, and than most repairs, is not waited for: a deleted group must
+ * not be looked after for ever. What it goes on to believe is in docs/failover.md.
  */
-export async function sayFarewell({ serving, clock, signal, mayEnd, isOver }: FarewellOptions): Promise<boolean> {
-  let ended: GroupCapture | undefined;
-  for (;;) {
-    if (isOver()) return false;
-    const capture = serving.offers && mayEnd() ? serving.capture : undefined;
-    if (capture !== undefined && ended !== capture) {
-      capture.end();
-      ended = capture;
-    }
-    if (ended !== undefined && serving.durableSeq >= ended.head) return true;
-    await acknowledgedOrLater(serving, clock, signal);
-  }
-}
+const releaseMaxMs = 600_000;
 
-async function acknowledgedOrLater(serving: GroupServing, clock: Clock, signal: AbortSignal): Promise<void> {
-  using scope = linkedAbort(signal);
-  const options = { signal: scope.signal };
-  const waits = [serving.acknowledged.wait(options), clock.sleep(farewellMs, options)];
-  try {
-    await Promise.race(waits);
-  } finally {
-    // Whichever was slower must not wait on for ever, and rejects with nobody listening.
-    scope.abort(new Error("no longer waited for"));
-    await Promise.allSettled(waits);
+/** A group's end at this site, in the order that lets no other site start it: the standby's disk, then the witness. */
+export class GroupEnding {
+  readonly #options: GroupEndingOptions;
+  readonly #released = new Pulse();
+  #isReleased = false;
+
+  constructor(options: GroupEndingOptions) {
+    this.#options = options;
+  }
+
+  /** The witness has let go of the group. */
+  released(): void {
+    this.#isReleased = true;
+    this.#released.raise();
+  }
+
+  /**
+   * At the site that runs the group. Serves it, and holds its lease, until the standby has the end on its disk: one
+   * that does not know would take a silent site for a dead one; then until the witness has let go of it. Resolves with
+   * whether that was reached before the group was here again, or had moved away.
+   */
+  async atHolder(): Promise<boolean> {
+    const { journal, protocol, log } = this.#options;
+    // Also for the next process: to it the object is merely not there.
+    await writeEnded(journal, true);
+    log.info("the group was deleted; what runs here goes on unprotected once the peer and the witness know");
+    this.#isReleased = false;
+    const hasEnded = (await this.#tellStandby()) && (await this.#tellWitness());
+    if (hasEnded) return true;
+    protocol.setEnding(false);
+    await writeEnded(journal, false);
+    return false;
+  }
+
+  /**
+   * At the standby, with the end in its journal. Resolves when nothing is left to be said, or the group is there again:
+   * `isGone` says whether it is not.
+   */
+  async atStandby(isGone: () => boolean): Promise<void> {
+    const { protocol, clock, signal } = this.#options;
+    protocol.setEnding(true);
+    const untilMs = clock.monotonicMs() + releaseMaxMs;
+    await clock.sleep(farewellMs, { signal });
+    const isDue = () => isGone() && !this.#isReleased && protocol.isRunning && clock.monotonicMs() < untilMs;
+    while (isDue()) await this.#pause(this.#released);
+  }
+
+  get #isOver(): boolean {
+    return this.#options.hasObject() || readOrigin(this.#options.journal) === "copy";
+  }
+
+  async #tellStandby(): Promise<boolean> {
+    const { serving, journal } = this.#options;
+    let ended: GroupCapture | undefined;
+    for (;;) {
+      if (this.#isOver) return false;
+      // Not in the middle of a move: the other site would be left with nothing to start.
+      const mayEnd = serving.offers && readOrigin(journal) !== "held";
+      const capture = mayEnd ? serving.capture : undefined;
+      if (capture !== undefined && ended !== capture) {
+        capture.end();
+        ended = capture;
+      }
+      if (ended !== undefined && serving.durableSeq >= ended.head) return true;
+      await this.#pause(serving.acknowledged);
+    }
+  }
+
+  async #tellWitness(): Promise<boolean> {
+    const { protocol, clock, log } = this.#options;
+    const untilMs = clock.monotonicMs() + releaseMaxMs;
+    protocol.setEnding(true);
+    while (!this.#isReleased) {
+      if (this.#isOver) return false;
+      if (clock.monotonicMs() >= untilMs) {
+        log.warn(
+          "the witness was not told that the group has ended; a group of this name begins again at this site only",
+        );
+        return true;
+      }
+      await this.#pause(this.#released);
+    }
+    return !this.#isOver;
+  }
+
+  async #pause(pulse: Pulse): Promise<void> {
+    const { clock, signal } = this.#options;
+    using scope = linkedAbort(signal);
+    const options = { signal: scope.signal };
+    const waits = [pulse.wait(options), clock.sleep(farewellMs, options)];
+    try {
+      await Promise.race(waits);
+    } finally {
+      // Whichever was slower must not wait on for ever, and rejects with nobody listening.
+      scope.abort(new Error("no longer waited for"));
+      await Promise.allSettled(waits);
+    }
   }
 }

@@ -18,6 +18,7 @@ import {
 import type { Draft } from "./agent-draft.ts";
 import { guardsKnow } from "./agent-guards.ts";
 import { startSilenceClocks } from "./agent-renew.ts";
+import { releasedByRefusal } from "./agent-release.ts";
 import { refusal } from "./witness-grant.ts";
 
 /** A resume waits until the other site has heard the witness twice after it was asked. */
@@ -47,13 +48,14 @@ export function acquireRules(d: Draft): void {
 export function wanted(s: AgentState): AcquireKind | null {
   switch (s.phase.type) {
     case "Adopting":
+      if (s.ending && s.record.cert === null) return null;
       return s.record.cert === null ? "adopt" : "resume";
     case "Fenced":
       return s.record.disarm === null ? "resume" : null;
     case "Sealed":
       return s.record.voided.includes(s.phase.opId) ? "unseal" : null;
     case "Standby":
-      if (s.record.cert === null) return null;
+      if (s.record.cert === null || s.ending) return null;
       if (s.order?.verb === "failover" && s.record.incoming === null) return "manual";
       return s.policy.automatic ? "takeover" : null;
     default:
@@ -71,7 +73,8 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
     if (leftMs > 0) return promiseRuns(s, leftMs);
     if (s.record.veto !== null && kind !== "resume") return vetoed(s);
   }
-  if (kind === "adopt" && !guardsKnow(s)) return refusal("NoFence", "not all guards have been told of the group yet");
+  if (s.phase.type === "Adopting" && !guardsKnow(s))
+    return refusal("NoFence", "not all guards have been told of the group yet");
   if (kind === "takeover") {
     if (!s.armed) return refusal("NotArmed", `automatic failover away from ${s.config.peer} is not armed`);
     const ready = readiness(s);
@@ -195,6 +198,8 @@ export function acquireRefused(d: Draft, message: AcquireRefused): void {
   const { s, now } = d;
   const { phase } = s;
   d.see(message.cert);
+  releasedByRefusal(d, message.refusal, message.cert);
+  if (d.s.phase.type === "Released") return;
   if (phase.type !== "Acquiring" || phase.nonce !== message.nonce || s.pending !== null) return;
   const { refusal: refused } = message;
   if (refused.code !== s.lastRefusal?.code) d.notice("Refused", refused.reason);

@@ -14,6 +14,10 @@ export function commanded(d: Draft, command: Command): void {
     d.outcome(nonce, false, "Replayed", "this order was already carried out or refused");
     return;
   }
+  if (s.ending && command.verb !== "abort") {
+    d.outcome(nonce, false, "Ending", "the group was deleted; create it again to move it");
+    return;
+  }
   switch (command.verb) {
     case "failover":
     case "switchover":

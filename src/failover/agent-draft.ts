@@ -75,6 +75,8 @@ export class Draft {
   }
 
   see(cert: Cert | null): void {
+    const { released } = this.s.record;
+    if (released !== null && !isNewer(cert, released)) return;
     const order = compareCert(cert, this.s.seen);
     if (order === "newer") this.set({ seen: cert });
     if (order === "conflict" && this.s.phase.type !== "Blocked") {

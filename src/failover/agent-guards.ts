@@ -52,7 +52,8 @@ function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
     bootId: poll.bootId,
     seq: poll.seq,
     verdict,
-    cert: s.record.cert,
+    // What gates nothing yet leaves no certificate behind.
+    cert: verdict === "open" ? null : s.record.cert,
     incarnation: s.record.incarnation,
     remainingMs: verdict === "hold" ? end - now : 0,
     agentNowMs: now,
@@ -67,7 +68,8 @@ function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   if (type === "Unknown") return "wait";
   // Adopted, and the grant that got lost is being asked for again: nothing is gated and nothing is stopped.
   const ungated = type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
-  if (ungated && s.record.cert !== null) return "wait";
+  // Adopted a second time, or its first grant got lost: guards learn of it as before a first one.
+  if (ungated && s.record.cert !== null) return "open";
   if (s.record.cert === null) return neverGranted(d, poll);
   if (type !== "Active" && type !== "Quiescing") return "deny";
   if (s.phase.type === "Quiescing" && s.phase.stage === "sealing") return "deny";

@@ -16,6 +16,7 @@ import {
   siteState,
 } from "./agent-draft.ts";
 import type { Draft, To } from "./agent-draft.ts";
+import { releasedByRefusal } from "./agent-release.ts";
 import { refusal } from "./witness-grant.ts";
 
 /** Sends both heartbeats when they are due. */
@@ -64,7 +65,11 @@ export function acknowledged(d: Draft, to: To, ack: RenewAck): void {
   const sent = grantorOf(s, to).sent.find(([seq]) => seq === ack.seq);
   if (sent === undefined) return;
   d.see(ack.cert);
-  if (to === "witness") hearGeneration(d, ack);
+  if (to === "witness") {
+    hearGeneration(d, ack);
+    releasedByRefusal(d, ack.refusal, ack.cert);
+    if (d.s.phase.type === "Released") return;
+  }
   const before = grantorOf(d.s, to);
   const newerStamp =
     before.stamp === null || before.stamp.by !== ack.stamp.by || ack.stamp.timeMs > before.stamp.timeMs;

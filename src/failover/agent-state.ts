@@ -73,6 +73,8 @@ export interface SiteRecord {
    * itself, unsaved, when the API server (and this record in it) went back in time: what ran here is then not known.
    */
   readonly divergence: { readonly cert: Cert; readonly saved: boolean } | null;
+  /** An earlier group of this name ended under this certificate: it and older ones, whoever shows them, count nothing. */
+  readonly released: Cert | null;
 }
 
 /** What the agent is doing. `Active` and `Quiescing` run the group; `Adopting` lets it run ungated. */
@@ -106,6 +108,8 @@ export type Phase =
     }
   /** Source of a switchover, stopped for good under its epoch; asks the witness to call it off after `untilMs`. */
   | { readonly type: "Sealed"; readonly opId: string; readonly untilMs: number }
+  /** The witness has let go of the group: nothing is gated, nothing is said, nothing is remembered. */
+  | { readonly type: "Released" }
   | { readonly type: "Blocked"; readonly reason: string; readonly action: string };
 
 /** What is known about a grantor (or, at a standby, about whoever answers). */
@@ -250,6 +254,8 @@ export interface AgentState {
   /** The switchover of this site's seal, once the witness has said that it is committed. */
   readonly committedOp: string;
   readonly deposedBy: number;
+  /** The group was deleted: it moves no more, and its holder asks the witness to let go of it. */
+  readonly ending: boolean;
   readonly unguardedAllowed: boolean;
   /** The divergence is being saved, or the peer is being followed, under this certificate. */
   readonly following: Cert | null;
@@ -266,6 +272,11 @@ export type Command =
   | { readonly verb: "resume"; readonly nonce: string };
 
 export type AgentEvent =
+  /**
+   * The group was deleted and the standby has that on its disk; or, with false, it was created again meanwhile. Fed at
+   * both sites, and again after every boot for as long as it is so.
+   */
+  | { readonly type: "ending"; readonly ending: boolean }
   /** Due at `nextWakeAgent(state)` at the latest; harmless at any other time. */
   | { readonly type: "tick" }
   | { readonly type: "fromWitness"; readonly message: FromWitness }
@@ -353,6 +364,11 @@ export type AgentEffect =
    * record was set back), it boots again with an incarnation above; otherwise it stops.
    */
   | { readonly type: "deposed"; readonly incarnation: number }
+  /**
+   * The witness has let go of the group, or never had it: what the holder ran goes on ungated. The last effect of this
+   * state; `record` is all that is to be remembered, and what a group of this name that is created anew boots with.
+   */
+  | { readonly type: "released"; readonly record: SiteRecord }
   /** A change worth an event and a log line. */
   | { readonly type: "notice"; readonly code: string; readonly message: string };
 
@@ -373,4 +389,5 @@ export const emptyRecord: SiteRecord = {
   usedNonces: [],
   paused: false,
   divergence: null,
+  released: null,
 };

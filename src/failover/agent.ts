@@ -13,6 +13,7 @@ import {
 import { afterForce, commanded, forceRule } from "./agent-commands.ts";
 import { Draft, holdsCert, isLeaseFree, isRunning, leaseEndMs, restPhase } from "./agent-draft.ts";
 import { guardPolled, guardsAllDown, guardsHeldOn, guardsHoldFree, unguardedRule } from "./agent-guards.ts";
+import { released, sendRelease, setEnding, stepReleased } from "./agent-release.ts";
 import { acknowledged, disarmRules, peerRenewed, renewWhenDue, resumeWarm, settleGuards } from "./agent-renew.ts";
 import {
   afterSeal,
@@ -95,6 +96,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     aborting: "",
     committedOp: "",
     deposedBy: record.incarnation,
+    ending: false,
     unguardedAllowed: false,
     following: null,
   };
@@ -104,6 +106,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
 }
 
 export function stepAgent(state: AgentState, event: AgentEvent, now: number): AgentStep {
+  if (state.phase.type === "Released") return stepReleased(state, event, now);
   const d = new Draft(state, now);
   if (handle(d, event)) advance(d);
   return { state: d.s, effects: d.effects };
@@ -111,6 +114,7 @@ export function stepAgent(state: AgentState, event: AgentEvent, now: number): Ag
 
 /** When the next `tick` is due, on the agent's clock. */
 export function nextWakeAgent(s: AgentState): number {
+  if (s.phase.type === "Released") return Infinity;
   let at = s.nextRenewAtMs;
   if (isRunning(s) && !isLeaseFree(s)) at = Math.min(at, leaseEndMs(s));
   if (s.phase.type === "Unknown") at = Math.min(at, s.bootedAtMs + s.policy.timing.leaseMs);
@@ -122,6 +126,9 @@ export function nextWakeAgent(s: AgentState): number {
 function handle(d: Draft, event: AgentEvent): boolean {
   switch (event.type) {
     case "tick":
+      return true;
+    case "ending":
+      setEnding(d, event.ending);
       return true;
     case "fromWitness":
       return fromWitness(d, event.message);
@@ -180,13 +187,13 @@ function fromWitness(d: Draft, message: Extract<AgentEvent, { type: "fromWitness
     case "RenewAck":
       acknowledged(d, "witness", message);
       opHeard(d, message.op);
-      return true;
+      return d.s.phase.type !== "Released";
     case "Grant":
       granted(d, message);
       return true;
     case "AcquireRefused":
       acquireRefused(d, message);
-      return true;
+      return d.s.phase.type !== "Released";
     case "SwitchPrepared":
       prepared(d, message.opId);
       return true;
@@ -197,8 +204,8 @@ function fromWitness(d: Draft, message: Extract<AgentEvent, { type: "fromWitness
       committed(d, message);
       return true;
     case "Released":
-      d.notice("Released", "the witness has let go of the group");
-      return true;
+      released(d, message.cert);
+      return d.s.phase.type !== "Released";
   }
 }
 
@@ -240,6 +247,7 @@ function advance(d: Draft): void {
   if (d.now >= d.s.nextRenewAtMs) {
     renewWhenDue(d);
     resendSwitch(d);
+    sendRelease(d);
   }
 }
 

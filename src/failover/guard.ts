@@ -210,6 +210,7 @@ function obey(state: GuardState, answer: GuardAnswer, sentAt: number, now: numbe
   }
   // An older epoch is what a site set back in time believes: it may neither open nor extend anything here.
   if (order === "older") return remember(state, state.record.cert, answer.incarnation, effects);
+  if (answer.verdict === "released") return forget(state, answer.incarnation, effects);
   const known = remember(state, answer.cert, answer.incarnation, effects);
   if (answer.verdict === "open") return open(known, effects);
   if (answer.verdict === "free") return hold(known, "free", Infinity, now, effects);
@@ -241,6 +242,14 @@ function open(state: GuardState, effects: GuardEffect[]): GuardState {
   if (state.mode === "open" || state.record.cert !== null) return state;
   effects.push({ type: "openGate" }, { type: "traffic", forMs: null });
   return { ...state, mode: "open", untilMs: 0, reason: "", killedAtMs: null };
+}
+
+/** The group is no more. The incarnation stays: a former agent must not bring anything of it back. */
+function forget(state: GuardState, incarnation: number, effects: GuardEffect[]): GuardState {
+  if (state.mode === "open" && state.record.cert === null) return state;
+  const record = { ...state.record, cert: null, incarnation, known: false };
+  effects.push({ type: "persist", record }, { type: "openGate" }, { type: "traffic", forMs: null });
+  return { ...state, record, mode: "open", untilMs: 0, reason: "", killedAtMs: null, distrustMs: null };
 }
 
 function hold(

@@ -25,6 +25,7 @@ export type SiteState =
   | "Fenced"
   | "Quiescing"
   | "Sealed"
+  | "Released"
   | "Blocked";
 
 export type Readiness = "Syncing" | "Ready" | "Stale";
@@ -121,7 +122,7 @@ export interface RenewAck {
   readonly ok: boolean;
   /** Why not ok. */
   readonly refusal: Refusal | null;
-  /** The newest certificate the grantor knows. */
+  /** The newest certificate the grantor knows; of a released group nothing to a site that knows nothing of it. */
   readonly cert: Cert | null;
   /** Generation of the witness; 0 from a peer. A site takes no grant from a generation below the highest it heard. */
   readonly generation: number;
@@ -305,7 +306,7 @@ export interface Abort {
   readonly reason: string;
 }
 
-/** Agent → witness: the group was deleted at this site; answered by a Released or a SwitchRefused. */
+/** Holder → witness: the group was deleted. Repeated until answered by a Released; a SwitchRefused says not yet. */
 export interface Release {
   readonly type: "Release";
   readonly group: string;
@@ -315,9 +316,12 @@ export interface Release {
   readonly cert: Cert | null;
 }
 
+/** Witness → holder: durable; nobody is granted the group any more until it is created anew. */
 export interface Released {
   readonly type: "Released";
   readonly group: string;
+  /** The certificate that was let go of. */
+  readonly cert: Cert | null;
 }
 
 export type ToWitness = Renew | Acquire | SwitchPrepare | CaughtUp | Abort | Release;
@@ -362,6 +366,7 @@ export interface GuardPoll {
  * - `free`: hold until told otherwise
  * - `wait`: nothing to say yet; a copy runs out by itself
  * - `deny`: stop now
+ * - `released`: the group is no more: forget it, gate nothing
  */
 export interface GuardAnswer {
   readonly type: "GuardAnswer";
@@ -370,7 +375,7 @@ export interface GuardAnswer {
   /** Of the poll. */
   readonly bootId: string;
   readonly seq: number;
-  readonly verdict: "open" | "hold" | "free" | "wait" | "deny";
+  readonly verdict: "open" | "hold" | "free" | "wait" | "deny" | "released";
   readonly cert: Cert | null;
   readonly incarnation: number;
   readonly remainingMs: number;

@@ -52,6 +52,8 @@ export function decideGrant(
       : no(refusal("NotHolder", `the group is held: ${formatCert(state.record.cert)}`));
   }
   if (state.record.cert === null) return no(refusal("NotHolder", "the group has never been granted to anyone"));
+  // Its last holder, where it goes on ungated, may begin anew; anybody else would be a second one.
+  if (state.record.released && holder !== message.site) return no(refusal("Released", "the group was deleted"));
   if (isLostGrant(state, message)) return { refused: null, asked: null, voids: false };
   const wait = bootWaitRefusal(state, instance, now);
   if (wait !== null) return no(wait);
@@ -101,6 +103,10 @@ function decideTakeover(state: WitnessGroup, message: Acquire, now: number, inst
     return no(
       refusal("Veto", `${holder} runs without a lease; only a person who knows that it is off can move the group`),
     );
+  }
+  // It began anew while this store forgot that it had let go: nothing there obeys the old certificate.
+  if (state.heard[holder]?.state === "Adopting" && state.unclaimed === null) {
+    return no(refusal("Veto", `${holder} runs it without a gate; if it is off, use force-fenced`));
   }
   const leftMs = state.promiseUntilMs - now;
   if (leftMs > 0)

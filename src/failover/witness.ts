@@ -236,17 +236,37 @@ function renew(draft: Draft, message: Renew, outdated: boolean): void {
     draft.reply(message.site, renewAck(draft, message, refusal("OlderIncarnation", reason)));
     return;
   }
+  if (isOver(draft, message)) {
+    draft.reply(message.site, renewAck(draft, message, releasedRefusal(draft)));
+    return;
+  }
   const heard = hear(draft, message);
   const { record } = draft.state;
   const isHolder = record.cert !== null && record.cert.holder === message.site && sameCert(record.cert, message.cert);
-  if (isHolder) {
+  if (isHolder && !record.released) {
     holderSays(draft, message);
     draft.set({ armed: message.armed });
     voidByHolder(draft, message);
   }
-  const refused = promiseRefusal(draft, message, heard, isHolder);
+  const refused = releasedRefusal(draft) ?? promiseRefusal(draft, message, heard, isHolder);
   if (refused === null) promise(draft, heard);
   draft.reply(message.site, renewAck(draft, message, refused));
+}
+
+/** What was let go of is promised to nobody, whatever a site remembers of it. */
+function releasedRefusal({ state }: Draft): Refusal | null {
+  if (!state.record.released) return null;
+  return refusal("Released", `the group was deleted under ${formatCert(state.record.cert)}; create it anew to have it`);
+}
+
+/** The standby of what was let go of: it is about to forget it, and has no part in a next one of its name. */
+function isOver({ state }: Draft, { cert, site }: Renew): boolean {
+  return state.record.released && cert !== null && state.record.cert?.holder !== site;
+}
+
+/** A site that knows nothing of a released group is not told: to it, the group begins. */
+function shownCert({ state }: Draft, theirs: Cert | null): Cert | null {
+  return state.record.released && theirs === null ? null : state.record.cert;
 }
 
 /** Disarm: recorded, kept or lifted, and the grant is known to have arrived. */
@@ -317,7 +337,7 @@ function renewAck(draft: Draft, message: Renew, refused: Refusal | null): RenewA
     seq: message.seq,
     ok: refused === null,
     refusal: refused,
-    cert: record.cert,
+    cert: shownCert(draft, message.cert),
     generation: instance.generation,
     leaseMs: message.leaseMs,
     guardMs: Math.max(message.guardMs, message.stopBoundMs),
@@ -397,7 +417,7 @@ function grantTo(draft: Draft, message: Acquire | CaughtUp): Cert {
 
 function answerRefused(draft: Draft, message: Acquire, refused: Refusal): void {
   const { group, nonce, site } = message;
-  const { cert } = draft.state.record;
+  const cert = shownCert(draft, message.cert);
   draft.reply(site, { type: "AcquireRefused", group, nonce, refusal: refused, cert, stamp: draft.stamp() });
 }
 
@@ -428,6 +448,7 @@ function prepareRefusal(draft: Draft, message: SwitchPrepare, outdated: boolean)
   if (outdated) return refusal("OlderIncarnation", `a newer incarnation of ${message.site} has been heard`);
   if (state.blocked !== null) return refusal("Conflict", state.blocked);
   if (recovering(state)) return refusal("Recovering", "the witness has not heard from both sites yet");
+  if (record.released) return refusal("Released", "the group was deleted");
   if (record.cert === null || record.cert.holder !== message.site || !sameCert(record.cert, message.cert)) {
     return refusal("NotHolder", `${message.site} does not hold the group; ${formatCert(record.cert)}`);
   }
@@ -481,16 +502,27 @@ function abort(draft: Draft, message: Abort, outdated: boolean): void {
   }
 }
 
-/** Deleting a group: only the holder lets go of it, so that no site that runs it is forgotten. */
+/**
+ * Deleting a group: only the holder lets go of it, and only once both sites were heard in this generation, so that no
+ * site that runs it, or was forced to, is forgotten. The certificate stays: numbers only grow.
+ */
 function release(draft: Draft, message: Release, outdated: boolean): void {
   if (!outdated) hearEcho(draft, message);
-  const { record } = draft.state;
-  const holds = record.cert !== null && record.cert.holder === message.site && sameCert(record.cert, message.cert);
-  if (!record.released && (outdated || !holds || record.switching !== null)) {
+  const { record, blocked } = draft.state;
+  // What it was granted last may never have reached it; what was never granted to anybody may be let go of by anybody.
+  const holds = record.cert === null || (record.cert.holder === message.site && !isNewer(message.cert, record.cert));
+  if (!holds || (!record.released && (outdated || record.switching !== null))) {
     const reason = `only the holder can release the group; ${formatCert(record.cert)}`;
     switchRefused(draft, message, refusal("NotHolder", reason));
     return;
   }
+  if (!record.released && (blocked !== null || recovering(draft.state))) {
+    const reason = blocked ?? "the witness has not heard from both sites yet";
+    switchRefused(draft, message, refusal(blocked === null ? "Recovering" : "Conflict", reason));
+    return;
+  }
   if (!record.released) draft.record({ released: true, veto: null });
-  draft.reply(message.site, { type: "Released", group: message.group });
+  // Whoever has a part in a next one of its name must be heard anew.
+  draft.set({ armed: false, asked: null, unclaimed: null, heard: {} });
+  draft.reply(message.site, { type: "Released", group: message.group, cert: record.cert });
 }

@@ -45,21 +45,33 @@ export class AgentHost {
     this.world.note(this.name, `leads with incarnation ${records[0]?.incarnation}`);
     for (const g of this.world.groups) {
       const record = records[g];
-      if (record === undefined) continue;
-      this.intents[g] = null;
-      const config: AgentConfig = {
-        group: `g${g}`,
-        site: this.site.key,
-        peer: this.site.key === "east" ? "west" : "east",
-        source: this.site.isSource(g),
-        policy: this.site.policy,
-      };
-      const step = this.world.reducers.bootAgent(config, record, this.now());
-      this.states[g] = step.state;
-      this.effects(g, step.effects);
-      this.step(g, { type: "fence", cap: this.site.fenceCap, stopBoundMs: 0 });
-      if (this.site.heldOn(g)) this.step(g, { type: "podsHeldOn" });
+      if (record !== undefined) this.begin(g, record);
     }
+    this.schedule();
+  }
+
+  /** One group begins here, or goes on after another agent led; of one that has ended only its guards are told. */
+  begin(g: number, record: SiteRecord): void {
+    this.intents[g] = null;
+    const over = this.site.released[g] ?? null;
+    if (this.site.present[g] !== true) {
+      const { incarnation } = record;
+      this.states[g] = over === null ? null : { ...over, record: { ...over.record, incarnation } };
+      return;
+    }
+    const config: AgentConfig = {
+      group: `g${g}`,
+      site: this.site.key,
+      peer: this.site.key === "east" ? "west" : "east",
+      source: this.site.isSource(g),
+      policy: this.site.policy,
+    };
+    const step = this.world.reducers.bootAgent(config, record, this.now());
+    this.states[g] = step.state;
+    this.effects(g, step.effects);
+    this.step(g, { type: "fence", cap: this.site.fenceCap, stopBoundMs: 0 });
+    if (this.site.ending[g] === true) this.step(g, { type: "ending", ending: true });
+    if (this.site.heldOn(g)) this.step(g, { type: "podsHeldOn" });
     this.schedule();
   }
 
@@ -163,6 +175,10 @@ export class AgentHost {
       case "followPeer":
         this.intents[g] = false;
         site.data.follow(g);
+        site.movedAway(g);
+        return;
+      case "released":
+        world.after(1, () => site.releasedGroup(g, this, effect.record));
         return;
       case "allowUnguarded":
         site.unguardedAllowed[g] = effect.allowed;

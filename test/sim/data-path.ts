@@ -105,7 +105,11 @@ export class DataPath {
     const copy = this.copy(g);
     const own = site.leader();
     const state = own?.states[g];
-    if (own === undefined || !state || !own.process.running) return;
+    if (own === undefined || !own.process.running) return;
+    if (!state) {
+      this.beginAgain(g);
+      return;
+    }
     const holds = state.record.cert !== null && state.record.cert.holder === site.key;
     if (holds || (state.record.cert === null && site.isSource(g))) return;
     if (site.nodes.some((node) => node.isRunning(g))) return;
@@ -117,8 +121,43 @@ export class DataPath {
       theirs.phase.type === "Active" || theirs.phase.type === "Quiescing" || theirs.phase.type === "Adopting";
     if (!serves || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
     if (isNewer(state.record.cert, theirs.record.cert)) return;
+    this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);
     own.feed(g, { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${copy.writes}` });
+  }
+
+  /** The peer serves a group that this site has forgotten, or never knew. */
+  private beginAgain(g: number): void {
+    const { world, site } = this;
+    const peer = world.peerOf(site.key);
+    const source = peer.leader();
+    // A former leader that has stood still shows what is long over.
+    if (source === undefined || source !== peer.leaseHolder || !source.process.running) return;
+    const theirs = source.states[g]?.phase.type;
+    const serves = theirs === "Active" || theirs === "Adopting";
+    if (!site.apiUp || site.present[g] === true || !serves) return;
+    if (!world.network.bothWays(site.key, peer.key)) return;
+    if (peer.deleted[g] === true) {
+      // All that comes is the end: there is nothing here to end.
+      peer.setEnding(g, true);
+      return;
+    }
+    this.copy(g).following = false;
+    site.desired[g] = false;
+    site.beginGroup(g, false);
+  }
+
+  /** The group's object is the first record of its stream: its end comes along, and so does its return. */
+  private takeEnd(g: number, mayEnd: boolean): void {
+    const { world, site } = this;
+    const peer = world.peerOf(site.key);
+    const deleted = peer.deleted[g] === true;
+    if (deleted && !mayEnd) return;
+    site.setEnding(g, deleted);
+    if (!deleted) return;
+    world.after(world.random.between(1, 300), () => {
+      if (peer.deleted[g] === true && site.ending[g] === true) peer.setEnding(g, true);
+    });
   }
 
   private take(g: number, from: Copy, cert: Cert | null): void {

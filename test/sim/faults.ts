@@ -56,7 +56,11 @@ export type Fault =
   /** A person attests that the other site is off: done only where that is true. */
   | { readonly kind: "force-fenced"; readonly site: SiteKey }
   | { readonly kind: "abort"; readonly site: SiteKey }
-  | { readonly kind: "pause" | "resume"; readonly site: SiteKey };
+  | { readonly kind: "pause" | "resume"; readonly site: SiteKey }
+  /** The group's object is deleted where the group runs: nothing happens anywhere else. */
+  | { readonly kind: "delete"; readonly site: SiteKey }
+  /** It is created (again), at the site where its workloads run. */
+  | { readonly kind: "create"; readonly site: SiteKey };
 
 export interface Entry {
   readonly atMs: number;
@@ -110,6 +114,13 @@ export function inject(world: World, fault: Fault): void {
       return;
     case "api-restore":
       world.sites[fault.site].restoreApi();
+      return;
+    case "delete":
+    case "create":
+      for (const g of world.groups) {
+        if (fault.kind === "delete") world.sites[fault.site].deleteGroup(g);
+        else world.sites[fault.site].createGroup(g);
+      }
       return;
     case "policy":
     case "fence-cap":

@@ -30,6 +30,11 @@ export function generate(seed: number, mode: Mode): Plan {
     // Without guards nothing here speaks of what guards do, and what the API server starts by itself nobody stops.
     const pointless = fenceCap === "api" && (fault.kind === "fence-cap" || fault.kind === "api-restore");
     if (!pointless) entries.push({ atMs: Math.round(at), fault });
+    // People create again what they have deleted, soon or late.
+    if (fault.kind === "delete" && random.chance(0.7)) {
+      const again: Fault = { kind: "create", site: fault.site };
+      entries.push({ atMs: Math.round(at + duration(random)), fault: again });
+    }
     at += random.chance(0.5) ? random.between(0, 3000) : random.between(2000, 14_000);
     if (at > HEAL_AT_MS - 2000) break;
   }
@@ -90,6 +95,8 @@ function draw(random: Random, mode: Mode): Fault {
     { kind: "force-fenced", site: random.pick(["west", "east", "west"]) },
     { kind: "abort", site },
     { kind: "pause", site },
+    { kind: "delete", site },
+    { kind: "delete", site },
   ];
   return random.pick(faults);
 }

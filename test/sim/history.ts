@@ -89,8 +89,18 @@ function settle(world: World): void {
 function oneEach(world: World): boolean {
   return world.groups.every((g) => {
     const running = siteKeys.filter((key) => world.sites[key].isRunning(g));
+    // Nobody looks after what was deleted: it runs where it ran, if anything still wants it to.
+    if (world.exists[g] !== true) return running.length <= 1 && isForgotten(world, g);
     const blocked = siteKeys.some((key) => world.sites[key].leader()?.states[g]?.phase.type === "Blocked");
     return running.length === 1 || blocked;
+  });
+}
+
+/** A deleted group must not be remembered for ever, or one of its name could not begin again. */
+function isForgotten(world: World, g: number): boolean {
+  return siteKeys.every((key) => {
+    const site = world.sites[key];
+    return site.present[g] !== true || site.leader()?.states[g]?.phase.type === "Blocked";
   });
 }
 

@@ -280,7 +280,7 @@ export const mutants: readonly Mutant[] = [
     rule: "R7, first grant",
     changes: one(
       "agent-acquire.ts",
-      `if (kind === "adopt" && !guardsKnow(s))`,
+      `if (s.phase.type === "Adopting" && !guardsKnow(s))`,
       `if (kind === "adopt" && s.bootedAtMs < -1)`,
     ),
     scenarios: ["hole-first-grant-then-off"],
@@ -454,6 +454,53 @@ export const mutants: readonly Mutant[] = [
     ),
     scenarios: ["hole-guard-not-rearmed"],
     seeds: { mode: "uniform", count: 3000 },
+  },
+  {
+    name: "a released group is granted to the other site",
+    rule: "release",
+    changes: one(
+      "witness-grant.ts",
+      "if (state.record.released && holder !== message.site)",
+      "if (state.record.released && holder === message.site)",
+    ),
+    scenarios: ["hole-release-old-record"],
+    equivalent: "a site that still knows of the group hears of its end with its first heartbeat, before it may ask",
+  },
+  {
+    name: "a released group is promised as before",
+    rule: "release",
+    changes: one(
+      "witness.ts",
+      "if (!state.record.released) return null;",
+      "if (state.record.cert !== null) return null;",
+    ),
+    scenarios: ["case-delete", "hole-release-old-record", "hole-delete-create-at-once"],
+  },
+  {
+    name: "a new group is bound by the old one's certificates",
+    rule: "release: what was let go of counts for nothing",
+    changes: one("agent-draft.ts", "if (released !== null && !isNewer(cert, released)) return;", ""),
+    scenarios: ["case-delete-create", "hole-delete-create-at-once"],
+  },
+  {
+    name: "a deleted group is taken over",
+    rule: "release: the standby has the end on its disk",
+    changes: one(
+      "agent-acquire.ts",
+      "if (s.record.cert === null || s.ending) return null;",
+      "if (s.record.cert === null) return null;",
+    ),
+    scenarios: ["hole-ended-no-takeover"],
+  },
+  {
+    name: "guards are not told of the end",
+    rule: "release: nothing is gated any more",
+    changes: one(
+      "guard.ts",
+      'if (answer.verdict === "released") return',
+      'if (answer.verdict === "released" && now < 0) return',
+    ),
+    scenarios: ["case-delete-guards-restart", "case-delete"],
   },
 ];
 

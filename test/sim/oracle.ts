@@ -30,6 +30,7 @@ export class Oracle {
   takeovers = 0;
   switchovers = 0;
   excusedOverlaps = 0;
+  releases = 0;
   readonly phases = new Set<string>();
   private readonly holders = new Map<string, string>();
   /** Forgotten when the witness loses its store: the cooldown is a courtesy, and goes with it. */
@@ -53,6 +54,12 @@ export class Oracle {
 
   onPhase(site: SiteKey, phase: string): void {
     this.phases.add(`${site}:${phase}`);
+  }
+
+  /** A group has ended at this site; where it ran it goes on, and nowhere else. */
+  onReleased(g: number, site: SiteKey, held: boolean): void {
+    this.releases += held ? 1 : 0;
+    this.world.note("ORACLE", `g${g} has ended at ${site}`);
   }
 
   onOutcome(ok: boolean, code: string): void {
@@ -120,7 +127,9 @@ export class Oracle {
         (site.records[g]?.disarm ?? null) !== null ||
         world.witness.store.records.get(`g${g}`)?.veto?.site === key ||
         (world.peerOf(key).records[g]?.veto ?? null) !== null;
-      if (recorded || site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
+      // Nothing is gated where no guard knows of the group (any more).
+      const ungated = site.nodes.every((node) => (node.records[g]?.cert ?? null) === null);
+      if (ungated || recorded || site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
       const since = world.t - (this.covered.get(name) ?? 0);
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
       const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + leaseMs;

@@ -40,6 +40,8 @@ const shapes: Readonly<Record<Fault["kind"], readonly string[]>> = {
   abort: ["site"],
   pause: ["site"],
   resume: ["site"],
+  delete: ["site"],
+  create: ["site"],
 };
 
 const texts = new Set(["site", "to", "at", "profile", "cap"]);

@@ -15,6 +15,7 @@
  *     expect east runs at end         or: nobody runs at end, west runs at end
  *     expect nobody starts            no site that did not run starts after the last fault
  *     expect takeovers 0
+ *     expect releases 1               groups that have ended at the site that ran them
  *     expect east says Veto at end    the code of its last refusal, or the type of its phase
  *     expect order refused StaleEpoch the last answer to an order; or: order ok
  */
@@ -42,6 +43,7 @@ type Condition =
   | { readonly type: "nobodyStarts" }
   | { readonly type: "takeovers"; readonly count: number }
   | { readonly type: "switchovers"; readonly count: number }
+  | { readonly type: "releases"; readonly count: number }
   | { readonly type: "says"; readonly site: SiteKey; readonly code: string }
   | { readonly type: "order"; readonly ok: boolean; readonly code: string };
 
@@ -115,6 +117,7 @@ function parseCondition(line: string): Condition {
   if (line === "nobody starts") return { type: "nobodyStarts" };
   if (first === "takeovers") return { type: "takeovers", count: Number(second) };
   if (first === "switchovers") return { type: "switchovers", count: Number(second) };
+  if (first === "releases") return { type: "releases", count: Number(second) };
   if (second === "says") return { type: "says", site, code: third };
   if (first === "order") return { type: "order", ok: second === "ok", code: third };
   throw new Error(`cannot read the expectation "${line}"`);
@@ -257,6 +260,8 @@ function judge(
       return compareCount(world.oracle.takeovers, condition.count);
     case "switchovers":
       return compareCount(world.oracle.switchovers, condition.count);
+    case "releases":
+      return compareCount(world.oracle.releases, condition.count);
     case "says": {
       const state = world.sites[condition.site].leader()?.states[0];
       const said: (string | undefined)[] = [state?.phase.type, state?.lastRefusal?.code];

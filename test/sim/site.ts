@@ -1,5 +1,5 @@
 /** One site: API server with what is durable in it, two agents and their election, nodes, data. */
-import type { Policy, SiteRecord } from "../../src/failover/agent-state.ts";
+import type { AgentState, Policy, SiteRecord } from "../../src/failover/agent-state.ts";
 import type { FenceCap, GuardAnswer, GuardPoll } from "../../src/failover/messages.ts";
 import { AgentHost } from "./agent-host.ts";
 import { DataPath } from "./data-path.ts";
@@ -10,6 +10,8 @@ import type { World } from "./world.ts";
 
 const RECONCILE_MS = 250;
 const BACKUP_MS = 7000;
+/** The end of a group is waited for this long; in the product far longer than any history is. */
+const RELEASE_MAX_MS = 30_000;
 
 export class Site {
   readonly world: World;
@@ -25,9 +27,20 @@ export class Site {
   records: SiteRecord[] = [];
   desired: boolean[] = [];
   readonly unguardedAllowed: boolean[] = [];
+  /** The failover protocol runs for the group at this site. */
+  present: boolean[] = [];
+  /** The group was created at this site. */
+  readonly source: boolean[] = [];
+  /** The group's object was deleted at this site, which runs it. */
+  readonly deleted: boolean[] = [];
+  /** The standby has the group's end on its disk; at the standby: it is on this disk. */
+  readonly ending: boolean[] = [];
+  /** What is left of a group that ended here, for guards that were away. */
+  readonly released: (AgentState | null)[] = [];
+  private readonly endingSince: number[] = [];
   leaseHolder: AgentHost | null = null;
   private leaseRenewedAt = -Infinity;
-  private backups: { records: SiteRecord[]; desired: boolean[] }[] = [];
+  private backups: { records: SiteRecord[]; desired: boolean[]; present: boolean[] }[] = [];
   /** Where the answer to the poll that is being worked on goes. */
   answer: ((answer: GuardAnswer) => void) | null = null;
 
@@ -42,12 +55,120 @@ export class Site {
     this.data = new DataPath(this);
     for (const g of world.groups) {
       this.records[g] = world.reducers.emptyRecord;
+      this.source[g] = (g % 2 === 0) === (this.key === "east");
       this.desired[g] = this.isSource(g);
+      this.present[g] = true;
+      this.deleted[g] = false;
+      this.ending[g] = false;
+      this.released[g] = null;
     }
   }
 
   isSource(g: number): boolean {
-    return (g % 2 === 0) === (this.key === "east");
+    return this.source[g] === true;
+  }
+
+  /** A person deletes the group where it runs. */
+  deleteGroup(g: number): void {
+    const phase = this.leader()?.states[g]?.phase.type;
+    if (!this.apiUp || this.present[g] !== true || (phase !== "Active" && phase !== "Adopting")) return;
+    this.deleted[g] = true;
+    this.world.exists[g] = false;
+  }
+
+  /** A person creates it, where its workloads are; also while its end is on its way. */
+  createGroup(g: number): void {
+    const { world, deleted } = this;
+    if (!this.apiUp || world.exists[g] === true) return;
+    if (deleted[g] === true) {
+      world.exists[g] = true;
+      this.setDeleted(g, false);
+      return;
+    }
+    const peer = world.peerOf(this.key);
+    const isThere = peer.present[g] === true && peer.ending[g] !== true;
+    if (this.present[g] === true || isThere || peer.desired[g] === true || peer.isRunning(g)) return;
+    world.exists[g] = true;
+    this.desired[g] = true;
+    this.beginGroup(g, true);
+  }
+
+  /** The standby has what was deleted here on its disk, or what is there again. */
+  private setDeleted(g: number, deleted: boolean): void {
+    this.deleted[g] = deleted;
+    if (!deleted) this.setEnding(g, false);
+  }
+
+  setEnding(g: number, ending: boolean): void {
+    if (this.ending[g] === ending) return;
+    this.ending[g] = ending;
+    for (const agent of this.agents) agent.feed(g, { type: "ending", ending });
+  }
+
+  /** The other site runs it: what was deleted here is there again, unless that site knows. */
+  movedAway(g: number): void {
+    if (this.deleted[g] !== true) return;
+    if (this.world.peerOf(this.key).ending[g] !== true) this.world.exists[g] = true;
+    this.setDeleted(g, false);
+  }
+
+  /** The group's history begins at this site, with nothing remembered of an earlier one. */
+  beginGroup(g: number, source: boolean): void {
+    this.present[g] = true;
+    this.source[g] = source;
+    this.deleted[g] = false;
+    this.ending[g] = false;
+    this.released[g] = null;
+    const incarnation = Math.max(...this.records.map((record) => record.incarnation)) + 1;
+    const record = { ...(this.records[g] ?? this.world.reducers.emptyRecord), incarnation };
+    this.records[g] = record;
+    this.world.note(this.key, `g${g} begins here`);
+    for (const agent of this.agents) if (agent.leading && agent.process.alive) agent.begin(g, record);
+  }
+
+  /** Nobody lets go of the group for too long: its end is no longer waited for. */
+  private giveUp(g: number): void {
+    const { world } = this;
+    if (this.ending[g] !== true) {
+      this.endingSince[g] = world.t;
+      return;
+    }
+    if (world.t - (this.endingSince[g] ?? 0) < RELEASE_MAX_MS) return;
+    world.note(this.key, `g${g} is given up`);
+    const state = this.leader()?.states[g] ?? null;
+    const held = this.deleted[g] === true;
+    this.present[g] = false;
+    this.deleted[g] = false;
+    this.ending[g] = false;
+    this.released[g] = held && state !== null ? { ...state, phase: { type: "Released" } } : null;
+    // The standby keeps what it knows: it may have promised.
+    if (held) this.records[g] = { ...world.reducers.emptyRecord, incarnation: this.records[g]?.incarnation ?? 0 };
+    for (const agent of this.agents) {
+      agent.intents[g] = null;
+      agent.states[g] = agent.leading ? (this.released[g] ?? null) : null;
+    }
+  }
+
+  /** The witness has let go of the group. */
+  releasedGroup(g: number, agent: AgentHost, record: SiteRecord): void {
+    const state = agent.states[g];
+    if (state?.phase.type !== "Released" || this.present[g] !== true) return;
+    const held = state.record.cert === null || state.record.cert.holder === this.key;
+    if (held) this.desired[g] = true;
+    this.records[g] = record;
+    if (held && this.world.exists[g] === true) {
+      this.beginGroup(g, true);
+      return;
+    }
+    this.present[g] = false;
+    this.deleted[g] = false;
+    this.ending[g] = false;
+    this.released[g] = held ? state : null;
+    for (const each of this.agents) {
+      each.intents[g] = null;
+      if (!held) each.states[g] = null;
+    }
+    this.world.oracle.onReleased(g, this.key, held);
   }
 
   get apiUp(): boolean {
@@ -68,7 +189,9 @@ export class Site {
     world.every(world.timing.electionMs / 4, () => this.elect());
     this.data.begin();
     world.every(BACKUP_MS, () => {
-      if (this.apiUp) this.backups.push({ records: [...this.records], desired: [...this.desired] });
+      if (!this.apiUp) return;
+      const { records, desired, present } = this;
+      this.backups.push({ records: [...records], desired: [...desired], present: [...present] });
     });
   }
 
@@ -134,9 +257,17 @@ export class Site {
     if (found === undefined) return;
     this.world.note(this.key, "API server restored from a backup");
     // What ran here since is not known: the runner treats it as divergence.
-    this.records = found.records.map((record) =>
+    const then = found.records.map((record) =>
       record.cert === null ? record : { ...record, divergence: { cert: record.cert, saved: false } },
     );
+    for (const g of this.world.groups) {
+      // A deleted group that comes back this way where it ran is for a person; at its standby it must harm nothing.
+      const isOver = this.present[g] !== true && then[g]?.cert?.holder !== this.world.peerOf(this.key).key;
+      // The agent's own disk has what began since.
+      if (isOver || found.present[g] !== true) continue;
+      this.records[g] = then[g] ?? this.world.reducers.emptyRecord;
+      this.present[g] = true;
+    }
     this.desired = [...found.desired];
     // The agents notice the resourceVersion that went backwards and start anew.
     for (const agent of this.agents) agent.stopLeading("the API server went back in time");
@@ -152,6 +283,7 @@ export class Site {
       const intent = leader !== null && leader.leading && leader.process.running ? leader.intents[g] : null;
       if (intent !== null && intent !== undefined) this.desired[g] = intent;
       this.schedule(g);
+      this.giveUp(g);
       if (leader?.leading === true) {
         const withPods = this.nodes.filter((node) => node.pod(g).bound).map((node) => node.name);
         leader.feed(g, { type: "nodes", all: this.nodes.map((node) => node.name), withPods });

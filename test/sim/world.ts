@@ -28,6 +28,8 @@ export class World {
   readonly witness: WitnessHost;
   readonly oracle: Oracle;
   readonly groups: readonly number[];
+  /** Whether people want the group: its object is where it runs. */
+  readonly exists: boolean[];
   /** What happened, for people; filled only when asked for. */
   readonly log: string[] = [];
   logging = false;
@@ -51,6 +53,7 @@ export class World {
       cooldownMs: options.cooldownMs,
     };
     this.groups = Array.from({ length: options.groups }, (_, i) => i);
+    this.exists = this.groups.map(() => true);
     this.oracle = new Oracle(this);
     this.network = new Network(this);
     this.witness = new WitnessHost(this);

@@ -79,10 +79,16 @@ export class GroupRecords {
     );
   }
 
-  /** Forgets the group; only after the witness released it. */
+  /** The group has ended: what is left of it is this record. */
+  async end(record: SiteRecord): Promise<void> {
+    await this.write(record);
+    await this.writeRunning(null);
+  }
+
+  /** Forgets a group that has ended without the witness's word. */
   async remove(): Promise<void> {
     await this.#records.putState(groupName(this.#group), undefined);
-    await this.#records.putState(runningName(this.#group), undefined);
+    await this.writeRunning(null);
   }
 
   /** Notes that the group runs here during this boot of the machine; null when it does not. */

@@ -47,6 +47,7 @@ const siteState: z.ZodType<SiteState> = z.enum([
   "Fenced",
   "Quiescing",
   "Sealed",
+  "Released",
   "Blocked",
 ]);
 const acquireKind = z.enum(["adopt", "takeover", "manual", "resume", "unseal"]);
@@ -192,7 +193,7 @@ const commit = z.object({
 
 const abort = z.object({ type: z.literal("Abort"), ...spoken, opId: text, reason: text });
 const release = z.object({ type: z.literal("Release"), ...spoken, cert: maybeCert });
-const released = z.object({ type: z.literal("Released"), group: text });
+const released = z.object({ type: z.literal("Released"), group: text, cert: maybeCert });
 
 const toWitness: z.ZodType<ToWitness> = z.discriminatedUnion("type", [
   renew,
@@ -232,6 +233,8 @@ export const siteRecordSchema: z.ZodType<SiteRecord> = z.object({
   usedNonces: z.array(text).max(listMax),
   paused: z.boolean(),
   divergence: z.object({ cert, saved: z.boolean() }).nullable(),
+  // Absent from records of earlier versions.
+  released: maybeCert.default(null),
 });
 
 /** What the witness keeps of a group. */

@@ -219,14 +219,23 @@ export class Trio implements AsyncDisposable {
 export class Agent {
   readonly runner: FailoverRunner;
   readonly links: ExchangeLinks;
+  /** What survives its end. */
+  readonly records: StateFile;
   readonly port: number;
   /** Why the runner ended by itself, if it did. */
   failure: unknown;
   readonly #stop: () => Promise<void>;
 
-  private constructor(runner: FailoverRunner, links: ExchangeLinks, port: number, stop: () => Promise<void>) {
+  private constructor(
+    runner: FailoverRunner,
+    links: ExchangeLinks,
+    records: StateFile,
+    port: number,
+    stop: () => Promise<void>,
+  ) {
     this.runner = runner;
     this.links = links;
+    this.records = records;
     this.port = port;
     this.#stop = stop;
   }
@@ -265,7 +274,7 @@ export class Agent {
       log: common.log,
     });
     const life = new AbortController();
-    const agent = new Agent(runner, links, server.port, async () => {
+    const agent = new Agent(runner, links, records, server.port, async () => {
       life.abort(new Error("killed"));
       await Promise.all([running, linking, server.close({ deadlineMs: 50 })]);
       records.close();
