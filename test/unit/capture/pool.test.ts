@@ -34,12 +34,13 @@ function push(body: Readable, type: string, { apiVersion, kind, name }: (typeof 
   body.push(`${JSON.stringify({ type, object: { apiVersion, kind, metadata } })}\n`);
 }
 
-/** Watches of `refused` kinds fail with this code; all others are empty and stay open. */
-function start(refused: Map<KubeResource, ErrorCode>) {
+/** Watches of `refused` kinds fail with this code; all others are empty and stay open. `unserved` are defined alone. */
+function start(refused: Map<KubeResource, ErrorCode>, unserved: readonly KubeResource[] = []) {
   const clock = new ManualClock();
   const stopping = new AbortController();
   const { signal } = stopping;
-  let kinds = [namespaces, configMaps, widgets, definitions].map((only) => kindOf(only));
+  const served = [namespaces, configMaps, widgets, definitions].filter((each) => !unserved.includes(each));
+  let kinds = served.map((only) => kindOf(only));
   let tell: (change: DiscoveryChange) => void = () => undefined;
   const bodies = new Map<string, Readable>();
   const listed = {
@@ -99,12 +100,26 @@ function start(refused: Map<KubeResource, ErrorCode>) {
 
 test("a kind that is refused for long does not keep the others from being known, and stays unknown", async () => {
   await using server = start(new Map([[widgets, "KubeRejected"]]));
+  const trouble = () => server.pool.states().find(({ kind }) => kind === "Widget")?.trouble;
   await server.clock.advance(20_000);
   expect(server.isSynced()).toBe(false);
+  expect(trouble()).toBeUndefined();
   await server.clock.advance(60_000);
   expect(server.isSynced()).toBe(true);
+  expect(trouble()).toBe("unreadable");
   expect(server.pool.isKnown("", "ConfigMap", "shop")).toBe(true);
   expect(server.pool.isKnown("example.com", "Widget", "shop")).toBe(false);
+});
+
+test("a kind that is defined and not served yet when an agent starts is not known to have no objects", async () => {
+  await using server = start(new Map(), [widgets]);
+  await server.clock.advance(1000);
+  expect(server.isSynced()).toBe(true);
+  expect(server.pool.isKnown("example.com", "Widget", "shop")).toBe(false);
+  expect(server.pool.isKnown("example.org", "Widget", "shop"), "of a group without any definition").toBe(true);
+  server.serve(widgets, true);
+  await server.clock.advance(1000);
+  expect(server.pool.isKnown("example.com", "Widget", "shop")).toBe(true);
 });
 
 test("an API server that is away is waited for", async () => {
