@@ -125,8 +125,8 @@ export class GroupSite {
   }
 
   /**
-   * Learns what is at this site: renders every key for `role`, starts the watches, and compares what they list with
-   * what was rendered. What is found right is not written again. The watches end with `signal`.
+   * Learns what is at this site: works out which object each key is for in `role`, starts the watches, and compares
+   * what they list with what is rendered. What is found right is not written again. The watches end with `signal`.
    */
   async open(role: Role, listener: SiteListener, options: { signal: AbortSignal }): Promise<void> {
     const { signal } = options;
@@ -175,6 +175,8 @@ export class GroupSite {
   /** Works out which objects at this site the key is for. */
   #map(key: ObjectKey): readonly ObjectKey[] {
     if (isBookkeeping(key)) return [];
+    // Its own turn, which comes soon, renders it; until then it has what it may have.
+    if (this.#role === "standby") return this.#claim(key);
     try {
       const made = this.view.renderKey(key, this.#role);
       if (made === undefined) return [];
@@ -188,7 +190,7 @@ export class GroupSite {
     }
   }
 
-  /** What cannot be rendered at present still has its copy: without an owner it would count as left over. */
+  /** What is not or cannot be rendered at present still has its copy: without an owner it would count as left over. */
   #claim(key: ObjectKey): readonly ObjectKey[] {
     try {
       const target = this.view.keyAtSite(key);
@@ -334,10 +336,11 @@ export class GroupSite {
       if (!this.#verifying) this.#listener?.stray(key);
       return;
     }
-    if (change === "appeared" && this.#verify(source, object)) return this.#came(key);
+    // What is being written is compared with the answer to the write, which often comes after its event.
+    const writing = this.#writing.has(key);
+    if (change === "appeared" && !writing && this.#verify(source, object)) return this.#came(key);
     if (this.#verifying) return;
-    // What is being written is compared with the answer to the write.
-    if (!this.#writing.has(key)) this.#listener?.drifted(source);
+    if (!writing) this.#listener?.drifted(source);
     if (change === "appeared") this.#came(key);
   }
 
