@@ -76,7 +76,7 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
   if (s.phase.type === "Adopting" && !guardsKnow(s))
     return refusal("NoFence", "not all guards have been told of the group yet");
   if (kind === "takeover") {
-    if (!s.armed) return refusal("NotArmed", `automatic failover away from ${s.config.peer} is not armed`);
+    if (s.armed === false) return refusal("NotArmed", `automatic failover away from ${s.config.peer} is not armed`);
     const ready = readiness(s);
     if (ready !== "Ready") return refusal("NotReady", `${s.config.site} is ${ready}`);
     const { lagMs } = s.data;

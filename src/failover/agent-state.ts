@@ -220,8 +220,11 @@ export interface AgentState {
   readonly peer: PeerView | null;
   /** As grantor: no takeover before this. */
   readonly promiseUntilMs: number;
-  /** As grantor: the peer's current incarnation said that it is bound by its lease. Volatile on purpose. */
-  readonly armed: boolean;
+  /**
+   * As grantor: the peer's current incarnation said that it is bound by its lease. Volatile on purpose; null when this
+   * process has not heard it yet: then the witness knows, and what this site recorded against a takeover is durable.
+   */
+  readonly armed: boolean | null;
   /** First seq of the running request for a disarm, per grantor. */
   readonly ask: { readonly to: "witness" | "peer"; readonly sinceSeq: number } | null;
   /** This process knows that the recorded disarm is in force; a record alone may have come back from a backup. */
@@ -296,6 +299,8 @@ export type AgentEvent =
       readonly readiness: Readiness;
       readonly lagMs: number | null;
       readonly recoveryPoint: string;
+      /** The contact was so long ago, and another process had it. @default now */
+      readonly contactAgoMs?: number;
     }
   /** From the API server: all nodes of the site, and those to which pods of the group are bound. */
   | { readonly type: "nodes"; readonly all: readonly string[]; readonly withPods: readonly string[] }

@@ -77,7 +77,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     peerGrantor: silentGrantor,
     peer: null,
     promiseUntilMs: 0,
-    armed: false,
+    armed: null,
     ask: null,
     leaseFree: false,
     podsHeldOn: false,
@@ -149,7 +149,7 @@ function handle(d: Draft, event: AgentEvent): boolean {
           readiness: event.readiness,
           lagMs: event.lagMs,
           recoveryPoint: event.recoveryPoint,
-          atMs: d.now,
+          atMs: d.now - (event.contactAgoMs ?? 0),
         },
       });
       return false;

@@ -7,6 +7,8 @@
  * being taken for one another.
  */
 
+import { compareEpochParts } from "../objects/epoch.ts";
+
 export type SiteName = string;
 
 export interface Epoch {
@@ -34,9 +36,8 @@ export type EpochOrder = "older" | "same" | "newer" | "conflict";
 export function compareEpoch(a: Epoch, b: Epoch): EpochOrder {
   if (a.generation !== b.generation) return a.generation < b.generation ? "older" : "newer";
   if (a.nonce !== b.nonce) return "conflict";
-  if (a.counter !== b.counter) return a.counter < b.counter ? "older" : "newer";
-  if (a.forcedBy !== b.forcedBy) return a.forcedBy < b.forcedBy ? "older" : "newer";
-  return "same";
+  const order = compareEpochParts(a, b);
+  return order === 0 ? "same" : order < 0 ? "older" : "newer";
 }
 
 /** How `a` stands to `b`; no certificate at all is older than any. */

@@ -2,8 +2,8 @@ import { LifeboatError } from "../errors.ts";
 
 /**
  * Text of an epoch: `GENERATION.COUNTER`, or `GENERATION.COUNTER.SITE` for one that a person forced at SITE. It is
- * what commands, annotations, batches and the admission guard's parameter carry. Epochs are ordered by generation,
- * then counter; a forced site does not take part in the order.
+ * what commands, annotations, batches and the admission guard's parameter carry. {@link compareEpochParts} is their
+ * one order.
  */
 export type EpochText = string;
 
@@ -34,7 +34,18 @@ export function formatEpoch(parts: EpochParts): EpochText {
 
 /** Negative, zero or positive as `a` is older than, as old as or newer than `b`. */
 export function compareEpochs(a: EpochText, b: EpochText): number {
-  const left = parseEpoch(a);
-  const right = parseEpoch(b);
-  return left.generation - right.generation || left.counter - right.counter;
+  return compareEpochParts(parseEpoch(a), parseEpoch(b));
+}
+
+/**
+ * By generation, then counter. What a person forced comes after what the witness granted with the same numbers: a site
+ * that was forced has gone on from there. Of two that were forced the names decide, the same at every site.
+ */
+export function compareEpochParts(a: EpochParts, b: EpochParts): number {
+  return a.generation - b.generation || a.counter - b.counter || compareTexts(a.forcedBy ?? "", b.forcedBy ?? "");
+}
+
+function compareTexts(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
 }

@@ -72,6 +72,8 @@ export class AgentHost {
     this.step(g, { type: "fence", cap: this.site.fenceCap, stopBoundMs: 0 });
     if (this.site.ending[g] === true) this.step(g, { type: "ending", ending: true });
     if (this.site.heldOn(g)) this.step(g, { type: "podsHeldOn" });
+    const data = this.site.data.kept(g, record.cert);
+    if (data !== null) this.step(g, data);
     this.schedule();
   }
 

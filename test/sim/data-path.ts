@@ -1,6 +1,7 @@
 /** The group's data at one site: a hash over every write, copied to the standby, sealed and compared. */
 import type { Cert } from "../../src/failover/epoch.ts";
-import { isNewer } from "../../src/failover/epoch.ts";
+import type { AgentEvent } from "../../src/failover/agent-state.ts";
+import { isNewer, sameCert } from "../../src/failover/epoch.ts";
 import type { Seal } from "../../src/failover/messages.ts";
 import type { Site } from "./site.ts";
 import type { World } from "./world.ts";
@@ -17,6 +18,8 @@ interface Copy {
   saved: boolean;
   following: boolean;
   synced: boolean;
+  /** When it last held everything, and under which certificate. */
+  caughtUp: { readonly t: number; readonly cert: Cert | null } | null;
 }
 
 const PULL_MS = 500;
@@ -41,6 +44,7 @@ export class DataPath {
         saved: false,
         following: false,
         synced: false,
+        caughtUp: null,
       };
     }
   }
@@ -95,6 +99,15 @@ export class DataPath {
     });
   }
 
+  /** What a process that begins to lead finds on the disk; told only for the certificate that is in force. */
+  kept(g: number, cert: Cert | null): AgentEvent | null {
+    const { writes, caughtUp } = this.copy(g);
+    if (caughtUp === null || cert === null || cert.holder === this.site.key || !sameCert(caughtUp.cert, cert))
+      return null;
+    const contactAgoMs = this.world.t - caughtUp.t;
+    return { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${writes}`, contactAgoMs };
+  }
+
   follow(g: number): void {
     this.copy(g).following = true;
   }
@@ -123,6 +136,7 @@ export class DataPath {
     if (isNewer(state.record.cert, theirs.record.cert)) return;
     this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);
+    copy.caughtUp = { t: world.t, cert: theirs.record.cert };
     own.feed(g, { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${copy.writes}` });
   }
 

@@ -510,6 +510,7 @@ export async function loadMutant(mutant: Mutant): Promise<{ reducers: Reducers; 
   const folder = join(root, "failover");
   cpSync(sourceFolder, folder, { recursive: true, filter: (path) => !path.includes("/runner") });
   cpSync(join(dirname(sourceFolder), "errors.ts"), join(root, "errors.ts"));
+  cpSync(join(dirname(sourceFolder), "objects/epoch.ts"), join(root, "objects/epoch.ts"));
   writeFileSync(join(root, "package.json"), '{"type":"module"}');
   for (const { file, find, put } of mutant.changes) {
     const path = join(folder, file);

@@ -45,6 +45,8 @@ export interface StandbyData {
   /** As measured at this contact; null when never. */
   readonly lagMs: number | null;
   readonly recoveryPoint: string;
+  /** Age of the contact, where another process had it. @default 0 */
+  readonly contactAgoMs?: number;
 }
 
 /** A reducer that wants to be woken at once for ever must not take the process with it. */
