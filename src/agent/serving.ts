@@ -1,5 +1,6 @@
 import { Pulse } from "../abort.ts";
 import type { LocalObject } from "../apply/demotion.ts";
+import { removedObjects } from "../apply/removed.ts";
 import { GroupCapture, type LackingObjects } from "../capture/group.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import { LifeboatError } from "../errors.ts";
@@ -175,6 +176,7 @@ export class GroupServing {
       agentNamespace: config.namespace,
       epoch,
       isHeld: () => readOrigin(journal) === "held",
+      isRemoved: (key) => removedObjects(journal).some((removed) => removed.key === key),
       onLag: (kind, ms) => metrics.observeLag(name, kind, ms),
       clock,
       random,

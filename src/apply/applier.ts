@@ -1,14 +1,17 @@
 import { linkedAbort, type LinkedAbort, Pulse } from "../abort.ts";
 import type { EpochText } from "../objects/epoch.ts";
 import { LifeboatError } from "../errors.ts";
-import type { ObjectKey } from "../objects/key.ts";
+import type { ProfileSpec } from "../config/group.ts";
+import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
+import type { Finding } from "../render/types.ts";
 import { demote, type DemoteOptions, type DemoteReport } from "./demotion.ts";
 import { settleDivergence } from "./divergence.ts";
 import { diffGroup, type ObjectDifference } from "./diff.ts";
 import { Follower } from "./follower.ts";
 import type { Failure } from "./failures.ts";
 import { shown } from "./notes.ts";
+import { PodsWatch } from "./pods-watch.ts";
 import { bringLate, promote, type PromoteOptions, type PromotionReport } from "./promotion.ts";
 import { purge, type PurgeOptions, type PurgeReport } from "./purge.ts";
 import { release, type ReleaseOptions, type ReleaseReport } from "./release.ts";
@@ -43,6 +46,11 @@ export class Applier {
   /** The site was told in this process that the group runs here: only then may anything more of it be started. */
   #mayStart = false;
   #statusTimer: NodeJS.Timeout | undefined;
+  #pods: PodsWatch | undefined;
+  #podsLeft: readonly ObjectKey[] = [];
+  /** Of what this site ran, and the profiles that were in force then. */
+  #ownNamespaces: readonly string[];
+  #ownProfiles: readonly ProfileSpec[] = [];
   #busy = false;
 
   /** `mode` is what the site is at the start. */
@@ -53,6 +61,7 @@ export class Applier {
     this.#follower = this.#newFollower();
     const own = options.journal.getState(ownRecordName) as readonly string[] | undefined;
     this.#site.own = new Set(own);
+    this.#ownNamespaces = (options.journal.getState(namespacesRecordName) ?? []) as readonly string[];
   }
 
   #newFollower(): Follower {
@@ -63,6 +72,10 @@ export class Applier {
   async run(options: { signal: AbortSignal }): Promise<void> {
     const { signal } = options;
     this.#life = signal;
+    using scope = linkedAbort(signal);
+    this.#pods = this.#newPodsWatch(scope.signal);
+    // It ends only by its signal.
+    const watching = this.#pods.run().catch(() => undefined);
     try {
       while (!signal.aborted) {
         if (this.#mode === "standby" && !this.#busy) await this.#follow(signal);
@@ -75,9 +88,27 @@ export class Applier {
     } finally {
       this.#life = undefined;
       this.#enter("stopped");
+      scope.abort(new Error("the applier ends"));
+      await watching;
       await this.#site.close();
       clearTimeout(this.#statusTimer);
     }
+  }
+
+  #newPodsWatch(signal: AbortSignal): PodsWatch {
+    const { view } = this.#site;
+    return new PodsWatch(this.#site, {
+      namespaces: () => {
+        if (this.#mode === "active" || this.#busy) return undefined;
+        return new Set([...this.#ownNamespaces, ...(view.hasSpec ? view.namespacesHere() : [])]);
+      },
+      profiles: () => (view.hasSpec ? (view.spec.profiles ?? []) : this.#ownProfiles),
+      onFound: (pods) => {
+        this.#podsLeft = pods;
+        this.#changed();
+      },
+      signal,
+    });
   }
 
   async #follow(life: AbortSignal): Promise<void> {
@@ -143,7 +174,8 @@ export class Applier {
       fieldsDroppedCount: notes.dropped.size,
       fieldsDropped: shown(notes.dropped),
       withheld,
-      findings: shown(notes.findings).flat(),
+      findings: [...this.#podsLeft.slice(0, shownPodsMaxCount).map(podLeft), ...shown(notes.findings).flat()],
+      podsLeft: this.#podsLeft,
       deletesPaused:
         paused === undefined
           ? undefined
@@ -216,8 +248,12 @@ export class Applier {
     return this.#exclusively(options.signal, async (signal) => {
       await this.#stopWorking();
       await this.#site.journal.raiseEpoch(options.epoch);
-      const report = await demote(this.#site, { ...options, signal });
+      const local = [...options.local];
+      this.#ownNamespaces = [...new Set(local.map(({ key }) => parseKey(key).namespace))].filter((name) => name !== "");
+      this.#ownProfiles = options.spec?.profiles ?? this.#ownProfiles;
+      const report = await demote(this.#site, { ...options, local, signal });
       await this.#site.journal.putState(ownRecordName, [...report.uids]);
+      await this.#site.journal.putState(namespacesRecordName, this.#ownNamespaces);
       this.#site.own = new Set(report.uids);
       this.#mode = "held";
       return report;
@@ -240,7 +276,9 @@ export class Applier {
   /** The site runs the group as it is: from now on its objects are no copies, and nothing is applied over them. */
   async activate(): Promise<void> {
     this.#mode = "active";
+    await this.#pods?.pause();
     await this.#stopWorking();
+    this.#pods?.resume();
     this.#mayStart = true;
     this.#enter("active");
     this.#modeChanged.raise();
@@ -297,17 +335,27 @@ export class Applier {
     this.#busy = true;
     using scope = linkedAbort(life, signal);
     try {
+      await this.#pods?.pause();
       return await work(scope.signal);
     } finally {
       this.#busy = false;
+      this.#pods?.resume();
       this.#modeChanged.raise();
     }
   }
 }
 
 const shownContestedMaxCount = 100;
+const shownPodsMaxCount = 10;
+
+function podLeft(key: ObjectKey): Finding {
+  const message = "runs here though this site must not run the group: it is still ending, or its operator starts it";
+  return { code: "PodsLeft", key, message };
+}
 
 const none: ReadonlyMap<ObjectKey, KubeObject | undefined> = new Map();
 
 /** Record of the UIDs of objects that this site ran under an earlier epoch. */
 const ownRecordName = "apply/own";
+/** Record of the namespaces that those were in. */
+const namespacesRecordName = "apply/own-namespaces";

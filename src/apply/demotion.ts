@@ -1,15 +1,16 @@
 import type { GroupSpec } from "../config/group.ts";
-import { type KubeResource, placeOf } from "../kube/resource.ts";
+import type { KubeResource } from "../kube/resource.ts";
 import { parseJson } from "../objects/json.ts";
 import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
-import { groupOf, type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
-import { leavesRunning } from "../render/kinds/leaving.ts";
+import { type KubeObject, type ManagedFieldsEntry, marks } from "../objects/object.ts";
+import { isWithheld, leavesRunning } from "../render/kinds/leaving.ts";
 import { waveOf, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
 import { renderLocal } from "./divergence.ts";
 import { waitForPods } from "./pods-left.ts";
 import { rememberRemoved } from "./removed.ts";
+import { stopRuns } from "./runs.ts";
 import type { GroupSite } from "./site.ts";
 import { runWave } from "./waves.ts";
 
@@ -88,9 +89,10 @@ export async function demote(site: GroupSite, options: DemoteOptions): Promise<D
     });
     for (const [key, failure] of failures) failed.push({ key, failure });
   };
+  const { profiles = [] } = options.spec ?? (site.view.hasSpec ? site.view.spec : {});
   await rememberRemoved(
     site.journal,
-    records.filter((record) => isGate(record.key) || isPod(record.key)),
+    records.filter((record) => isGate(record.key) || isWithheld(parseKey(record.key), profiles)),
   );
   await stop(gates, removeGate);
   say({ step: "webhooks", objects: gates.length, atMs: atMs() });
@@ -102,11 +104,6 @@ export async function demote(site: GroupSite, options: DemoteOptions): Promise<D
   const uids = [...(await keepDivergence(site, records, options.signal)), ...done.runs];
   say({ step: "listed", objects: uids.length, atMs: atMs() });
   return { stopped: done.stopped, failed, uids, stoppedMs };
-}
-
-function isPod(key: ObjectKey): boolean {
-  const { group, kind } = parseKey(key);
-  return group === "" && kind === "Pod";
 }
 
 const nobody: LocalObject = { key: "///", object: "{}", managers: "[]" };
@@ -146,7 +143,7 @@ async function hold(site: GroupSite, held: Held, done: Done, signal: AbortSignal
   const { group, kind, namespace } = parseKey(held.key);
   try {
     if (rendered.withheld?.reason === "StandbyRole") {
-      if (await removePod(site, resource, object, signal)) done.stopped.push(held.key);
+      if (await removeWithheld(site, resource, object, signal)) done.stopped.push(held.key);
       return undefined;
     }
     const [standby] = rendered.objects;
@@ -154,7 +151,7 @@ async function hold(site: GroupSite, held: Held, done: Done, signal: AbortSignal
     const isHeld = await patchHeld(site, resource, object, standby, signal);
     // Also where people have paused the object itself.
     const { profiles = [] } = held.spec ?? site.view.spec;
-    const runs = leavesRunning(object, profiles) ? await suspendRuns(site, held.key, signal) : [];
+    const runs = leavesRunning(object, profiles) ? await stopRuns(site, held.key, signal) : [];
     if (isHeld || runs.length > 0) done.stopped.push(held.key);
     done.runs.push(...runs);
     return undefined;
@@ -171,7 +168,7 @@ function mayRun(object: KubeObject): boolean {
   return wave >= waves.customResources && wave < waves.ingress;
 }
 
-async function removePod(
+async function removeWithheld(
   site: GroupSite,
   resource: KubeResource,
   object: KubeObject,
@@ -202,48 +199,6 @@ async function patchHeld(
   const options = { fieldManager: site.manager, signal };
   await site.options.client.patch(resource, place, { type: "merge", body }, options);
   return true;
-}
-
-/**
- * A suspended CronJob lets go on what it has begun: its Jobs belong to nobody else and are held by themselves. Returns
- * the UIDs of all that are held: a site that becomes a standby removes them, or their owner would wait for them for
- * ever when it runs again.
- */
-async function suspendRuns(site: GroupSite, owner: ObjectKey, signal: AbortSignal): Promise<string[]> {
-  const resource = site.options.discovery.find("batch", "Job")?.versions[0];
-  if (resource === undefined) return [];
-  const held: string[] = [];
-  const body = {
-    metadata: {
-      labels: { [marks.group]: site.journal.group },
-      annotations: { [marks.held]: JSON.stringify({ "/spec/suspend": false }) },
-    },
-    spec: { suspend: true },
-  };
-  const { namespace } = parseKey(owner);
-  for await (const page of site.options.client.list(resource, { namespace, signal })) {
-    for (const job of page.items.filter((item) => isRunOf(item, owner))) {
-      if (isSuspended(job) && job.metadata.annotations?.[marks.held] === undefined) continue;
-      held.push(job.metadata.uid ?? "");
-      if (isSuspended(job)) continue;
-      const patch = { type: "merge", body } as const;
-      await site.options.client.patch(resource, placeOf(job), patch, { fieldManager: site.manager, signal });
-    }
-  }
-  return held;
-}
-
-function isSuspended(job: KubeObject): boolean {
-  return (job["spec"] as { suspend?: boolean } | undefined)?.suspend === true;
-}
-
-/** Whether a Job was made by that owner and has not ended. */
-function isRunOf(job: KubeObject, ownerKey: ObjectKey): boolean {
-  const owner = job.metadata.ownerReferences?.find((reference) => reference.controller === true);
-  const { completionTime } = (job["status"] ?? {}) as { completionTime?: string };
-  if (owner === undefined || completionTime !== undefined) return false;
-  const { group, kind, name } = parseKey(ownerKey);
-  return owner.name === name && owner.kind === kind && groupOf(owner.apiVersion) === group;
 }
 
 /** Keeps every object verbatim until it is known how it differs from what took over; returns the UIDs of all. */

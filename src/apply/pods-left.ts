@@ -7,7 +7,7 @@ import type { GroupSite } from "./site.ts";
 
 const pollMs = 500;
 /** Pod → ReplicaSet → Deployment → a custom resource → one more. */
-const ownersMaxDepth = 5;
+export const ownersMaxDepth = 5;
 
 /** Resolves when no pod of these workloads is left. Rejects with the signal's reason, or where pods cannot be read. */
 export async function waitForPods(
@@ -45,7 +45,7 @@ async function podsOf(site: GroupSite, workloads: ReadonlySet<ObjectKey>, signal
   return found;
 }
 
-function isOver(pod: KubeObject): boolean {
+export function isOver(pod: KubeObject): boolean {
   const phase = (pod["status"] as { phase?: string } | undefined)?.phase;
   return phase === "Succeeded" || phase === "Failed";
 }
@@ -58,7 +58,8 @@ interface Search {
   readonly signal: AbortSignal;
 }
 
-async function comesFrom(site: GroupSite, object: KubeObject, search: Search): Promise<boolean> {
+/** Whether a chain of controllers leads from the object to one of these workloads. */
+export async function comesFrom(site: GroupSite, object: KubeObject, search: Search): Promise<boolean> {
   const owner = object.metadata.ownerReferences?.find((reference) => reference.controller === true);
   const { namespace = "" } = object.metadata;
   if (owner === undefined || search.depth >= ownersMaxDepth) return false;

@@ -15,6 +15,7 @@ import type { Plan, Stage } from "./plan.ts";
 import { Promoted } from "./promoted.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
 import { forgetRemoved } from "./removed.ts";
+import { restoreRuns } from "./runs.ts";
 import { groupsOn, sharedManager } from "./shared.ts";
 import { type GroupSite, isBookkeeping } from "./site.ts";
 import { isShared, managersOf, type Target } from "./view.ts";
@@ -116,6 +117,11 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   if (unwatched.length > 0) {
     site.options.log.warn({ kinds: unwatched }, "kinds could not be watched; their objects were asked for one by one");
   }
+  // The site may have run the group before; its operators are back at work by now.
+  await restoreRuns(site, signal).catch((error: unknown) => {
+    signal.throwIfAborted();
+    site.options.log.warn({ err: error }, "what operators ran here before could not be scaled back");
+  });
   for (const [key, failure] of keptBack(site, stages)) failed.set(key, failure);
   for (const [key, failure] of await deletePending(site, options)) failed.set(key, failure);
   await options.onUp?.(failed);

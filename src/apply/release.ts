@@ -9,6 +9,7 @@ import { waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
 import { forgetRemoved, type RemovedObject, removedObjects } from "./removed.ts";
+import { restoreRuns } from "./runs.ts";
 import type { GroupSite } from "./site.ts";
 import { runWave } from "./waves.ts";
 
@@ -30,6 +31,8 @@ export interface ReleaseReport {
 }
 
 const timeoutMsDefault = 60_000;
+/** Stands for what operators run, which is no object of the group. */
+const runsKey = formatKey({ group: "apps", kind: "StatefulSet", namespace: "", name: "" });
 /** Of one kind at once; several kinds are worked on beside each other. */
 const patchesMaxCount = 8;
 
@@ -55,6 +58,7 @@ export async function release(site: GroupSite, options: ReleaseOptions): Promise
     for (const [key, failure] of failures) failed.push({ key, failure });
   };
   await each(readable(site), (resource, own) => giveBackKind(site, resource, released, own));
+  await each(new Map([[runsKey, site]]), (_site, own) => restoreRuns(site, own).then(() => false));
   const removed = removedObjects(site.journal);
   const isGate = ({ key }: RemovedObject): boolean => site.waveOfKey(key) >= waves.webhooks;
   // Webhooks come last: they would refuse what their own pods need.
@@ -180,7 +184,10 @@ async function recreate(site: GroupSite, { key, object }: RemovedObject, signal:
   const { group, kind } = parseKey(key);
   const resource = site.options.discovery.find(group, kind)?.versions[0];
   if (resource === undefined) return false;
-  const wanted = parseJson(object) as KubeObject;
+  const kept = parseJson(object) as KubeObject;
+  // Owners are known by UIDs, which do not travel; without one the API server refuses a reference.
+  const { ownerReferences: _, ...metadata } = kept.metadata;
+  const wanted = { ...kept, metadata };
   try {
     await site.writer.create(resource, wanted, signal);
     return true;

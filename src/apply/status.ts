@@ -1,3 +1,4 @@
+import type { ObjectKey } from "../objects/key.ts";
 import type { Finding } from "../render/types.ts";
 import type { Contested } from "./contest.ts";
 import type { ConflictingKey, DroppedFields, FailingKey } from "./notes.ts";
@@ -30,6 +31,8 @@ export interface ApplierStatus {
   /** Kept back until promotion, or because the site has its own, by reason. */
   readonly withheld: Readonly<Record<string, number>>;
   readonly findings: readonly Finding[];
+  /** Pods of the group that were seen at this site while it must not run it, by key. */
+  readonly podsLeft: readonly ObjectKey[];
   readonly deletesPaused:
     | { readonly sinceMs: number; readonly count: number; readonly of: number; readonly pending: number }
     | undefined;

@@ -227,6 +227,14 @@ export class GroupView {
     };
   }
 
+  /** The group's namespaces as named at this site. Throws SpecInvalid while there is no spec. */
+  namespacesHere(): ReadonlySet<string> {
+    const { spec } = this;
+    const { site } = this.#options;
+    const mapping = mappingFor(spec, peerOf(spec, site), site);
+    return new Set([...this.#sourceNamespaces()].map((name) => mapping.namespace(name)));
+  }
+
   #sourceNamespaces(): ReadonlySet<string> {
     if (this.#namespaces !== undefined) return this.#namespaces;
     const names = new Set<string>(this.spec.select.namespaces?.names ?? []);

@@ -34,6 +34,8 @@ export interface GroupCaptureOptions {
    * being part of the group, since whoever takes over starts it. Asked at each delete. @default never
    */
   readonly isHeld?: () => boolean;
+  /** Whether it was deleted to take the group down, for kinds that are not always. @default never */
+  readonly isRemoved?: (key: ObjectKey) => boolean;
   /** What is lacking at the start, see {@link GroupCapture.lacks}. @default nothing */
   readonly lacking?: LackingObjects;
   /** @default see {@link Canary} */
@@ -282,9 +284,15 @@ export class GroupCapture implements ChangeSource {
   }
 
   #drop(key: ObjectKey): void {
-    if (isTakenDown(key) && this.#ring.has(key) && this.#options.isHeld?.() === true) this.#withheld.add(key);
+    if (this.#isTakenDown(key)) this.#withheld.add(key);
     else if (this.#lacking.has(key)) this.#putLacking(key);
     else this.#ring.remove(key);
+  }
+
+  #isTakenDown(key: ObjectKey): boolean {
+    const { isHeld, isRemoved } = this.#options;
+    if (!this.#ring.has(key) || isHeld?.() !== true) return false;
+    return isAlwaysRemoved(key) || isRemoved?.(key) === true;
   }
 
   /** The group is no longer taken down: what has not come back is gone. */
@@ -310,7 +318,7 @@ export class GroupCapture implements ChangeSource {
 }
 
 /** Kinds that cannot be held back and are deleted instead. */
-function isTakenDown(key: ObjectKey): boolean {
+function isAlwaysRemoved(key: ObjectKey): boolean {
   const { group, kind } = parseKey(key);
   if (group === "") return kind === "Pod";
   return kind.endsWith("WebhookConfiguration") || (group === "apiregistration.k8s.io" && kind === "APIService");

@@ -65,6 +65,7 @@ export interface RenderContext {
 /** Codes of findings: something a person should know about one object. The list is closed so that docs can show it. */
 export const findingCodes = {
   MayRunOnStandby: "A custom resource owns pods and no standby profile says how to keep it from running.",
+  PodsLeft: "A pod of the group runs at a site that must not run the group; the message says why it may.",
   MutationRefused: "A mutation was not made because it would break something; the message says what.",
   NamespaceNamed: "A mapped namespace is named in text that only the application reads, which is not rewritten.",
   NodePortTaken: "A node port that the manifest asks for is in use at the site; the site assigns another.",

@@ -18,11 +18,14 @@ export const customResource: KindRule = {
 
 /** The group's own profile for a kind wins over the built-in one. */
 export function profileFor(object: KubeObject, own: readonly ProfileSpec[]): Profile | ProfileSpec | undefined {
-  const group = groupOf(object.apiVersion);
-  return (
-    own.find((profile) => kindMatches(profile.kind, group, object.kind)) ??
-    builtInProfiles.get(kindName(group, object.kind))
-  );
+  return profileOf({ group: groupOf(object.apiVersion), kind: object.kind }, own);
+}
+
+export function profileOf(
+  { group, kind }: { readonly group: string; readonly kind: string },
+  own: readonly ProfileSpec[],
+): Profile | ProfileSpec | undefined {
+  return own.find((profile) => kindMatches(profile.kind, group, kind)) ?? builtInProfiles.get(kindName(group, kind));
 }
 
 function applyProfile(object: KubeObject, profile: Profile | ProfileSpec): Withheld | undefined {

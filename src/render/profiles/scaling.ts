@@ -35,7 +35,7 @@ export const scaling: Profiles = {
   "apps.kruise.io/DaemonSet": {
     set: [{ path: "/spec/template/spec/nodeSelector", value: { "lifeboat.dev/nowhere": "true" } }],
   },
-  "apps.kruise.io/AdvancedCronJob": { set: [{ path: "/spec/paused", value: true }] },
+  "apps.kruise.io/AdvancedCronJob": { set: [{ path: "/spec/paused", value: true }], stops: false },
   "apps.kruise.io/BroadcastJob": { withhold: true, stops: false },
   // OpenShift
   "apps.openshift.io/DeploymentConfig": noReplicas,
