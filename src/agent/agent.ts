@@ -16,6 +16,7 @@ import { EventWriter } from "../kube/events.ts";
 import { kubeSourceFrom } from "../kube/kubeconfig.ts";
 import { Certificates } from "../rpc/certificates.ts";
 import { exchangeService } from "../rpc/exchange.ts";
+import { guardService } from "../rpc/guard.ts";
 import { Link } from "../rpc/link.ts";
 import type { ServedKind } from "../rpc/messages.ts";
 import { replicationService } from "../rpc/replication.ts";
@@ -23,6 +24,8 @@ import { startRpcServer } from "../rpc/server.ts";
 import { createLog, safeError, type Log } from "../telemetry/log.ts";
 import { startTelemetryServer } from "../telemetry/server.ts";
 import { GroupSet } from "./group-set.ts";
+import { followNodes } from "./guard-nodes.ts";
+import { GuardDesk } from "./guards.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { readOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
@@ -102,11 +105,17 @@ class Agent {
     });
     const parts = await this.#parts(incarnation, links);
     const groups = new GroupSet(parts, signal);
+    this.#groups = groups;
     const expect = { pair: config.pair, roles: ["site"] as const };
+    const expectGuard = { pair: config.pair, roles: ["guard"] as const, site: config.site };
     const server = await startRpcServer({
       listen: config.listen,
       certificates,
-      services: [replicationService(expect, parts.served), exchangeService(expect, { connect: links.accept })],
+      services: [
+        replicationService(expect, parts.served),
+        exchangeService(expect, { connect: links.accept }),
+        guardService(expectGuard, parts.guards),
+      ],
       log,
     });
     const telemetry = await startTelemetryServer({
@@ -129,6 +138,7 @@ class Agent {
   }
 
   #ready = false;
+  #groups: GroupSet | undefined;
 
   async #parts(incarnation: number, links: ExchangeLinks): Promise<AgentParts> {
     const { config, log, client, certificates, records, journalKey } = this.#setup;
@@ -164,6 +174,7 @@ class Agent {
       pool,
       peerVersions,
       gates: new AdmissionGates({ client, site: config.site, ...common }),
+      guards: new GuardDesk({ records, groups: () => this.#groups?.runtimes ?? [], clock: this.#clock, log }),
       served: new ServedGroups({ site: config.site, clock: this.#clock, onPeerKinds }),
       links,
       dataLinks,
@@ -189,6 +200,7 @@ class Agent {
           (site) => (inner: { signal: AbortSignal }) => groups.followPeer(site, inner),
         ),
         (inner) => this.#probe(parts, groups, inner),
+        (inner) => followNodes({ ...parts, desk: parts.guards }, inner),
         async (inner) => {
           // A standby can take over from its journal without its own API server's list of kinds; the rest waits for it.
           await groups.openJournals();

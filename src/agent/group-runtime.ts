@@ -6,9 +6,12 @@ import { compileSelection } from "../capture/selection.ts";
 import { peerOf, type GroupSpec, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
+import type { GuardAnswer, GuardPoll } from "../failover/messages.ts";
 import type { CommandOutcome, Notice, StartGoal } from "../failover/runner/actions.ts";
+import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
 import { Journal } from "../journal/journal.ts";
 import type { KubeObject } from "../objects/object.ts";
+import type { GuardedGroup } from "../rpc/guard-messages.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
@@ -17,6 +20,8 @@ import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest } from "./g
 import { GroupGate } from "./group-gate.ts";
 import { GroupNamespaces } from "./group-namespaces.ts";
 import { GroupSpecs } from "./group-spec.ts";
+import { explainFence, guardedGroup } from "./guard-scope.ts";
+import type { Fence, GuardedSide } from "./guards.ts";
 import { keptObjects, type KeptObject } from "./kept.ts";
 import type { GroupAges } from "./metrics.ts";
 import { ShownObject } from "./mirror.ts";
@@ -52,7 +57,7 @@ const keptMaxCount = 20;
  * One protection group at this site: its journal, what captures or applies it, and the failover protocol that says
  * which of the two. Lives from the moment the site hears of the group until the agent ends or the group is released.
  */
-export class GroupRuntime implements ActionHost {
+export class GroupRuntime implements ActionHost, GuardedSide {
   readonly name: string;
   readonly journal: Journal;
   readonly applier: Applier;
@@ -190,7 +195,7 @@ export class GroupRuntime implements ActionHost {
       specError: specs.error,
       // What does nothing is told once it is known what the group holds.
       specWarnings: specs.warnings(report?.synced === true ? capture?.keys() : undefined),
-      failover: this.#protocol.snapshot(),
+      failover: this.#explained(),
       gateProblem: this.#gate.problem,
       capture: report,
       applier: this.applier.status(),
@@ -206,6 +211,12 @@ export class GroupRuntime implements ActionHost {
       lastStart: this.#lastStart,
       divergent: this.journal.divergentKeys(),
     };
+  }
+
+  #explained(): FailoverSnapshot | undefined {
+    const snapshot = this.#protocol.snapshot();
+    if (snapshot === undefined) return undefined;
+    return explainFence(snapshot, this.group?.spec, this.#parts.guards.unguarded);
   }
 
   #ages(): GroupAges {
@@ -264,6 +275,23 @@ export class GroupRuntime implements ActionHost {
 
   setApi(up: boolean): void {
     this.#protocol.setApi(up);
+  }
+
+  guarded(): GuardedGroup | undefined {
+    const covered = this.orphaned ? undefined : this.#covered();
+    return covered === undefined ? undefined : guardedGroup(this.name, covered, this.#parts.config.namespace);
+  }
+
+  poll(poll: GuardPoll): GuardAnswer | undefined {
+    return this.#protocol.guardPoll(poll);
+  }
+
+  setFence(fence: Fence): void {
+    this.#protocol.setFence(fence);
+  }
+
+  setNodes(nodes: { readonly all: readonly string[]; readonly withPods: readonly string[] }): void {
+    this.#protocol.setNodes(nodes);
   }
 
   /** Before the first grant the source serves what runs there already; nothing is gated. */

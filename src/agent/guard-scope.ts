@@ -1,5 +1,7 @@
 import type { GroupSpec } from "../config/group.ts";
+import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
 import type { GuardedGroup } from "../rpc/guard-messages.ts";
+import type { UnguardedNode } from "./guard-fence.ts";
 import { policyOf } from "./policy.ts";
 
 /** Namespaces of the cluster itself, which no group may have guards stop, whatever its spec says. */
@@ -54,4 +56,24 @@ export function guardedGroup(
     namespaces: whyNotGuarded(spec) === undefined ? namespaces.filter((each) => !never(each)).toSorted() : [],
     timing: policyOf(spec).timing,
   };
+}
+
+/** Nodes that are named in one sentence; a site without guards has as many as it has nodes. */
+const namedMaxCount = 3;
+
+/** The protocol's account of a group, with why it is not guards that stop it, where that keeps it from being armed. */
+export function explainFence(
+  snapshot: FailoverSnapshot,
+  spec: GroupSpec | undefined,
+  unguarded: readonly UnguardedNode[],
+): FailoverSnapshot {
+  const isHolder = snapshot.holder === snapshot.site;
+  if (spec === undefined || !isHolder || snapshot.fenceCap !== "api" || spec.failover.fencing.policy === "Unproven") {
+    return snapshot;
+  }
+  const named = unguarded.slice(0, namedMaxCount).map(({ node, why }) => `${node}: ${why}`);
+  const more = unguarded.length - named.length;
+  const nodes = [...named, ...(more > 0 ? [`${more} more`] : [])].join(", ");
+  const why = whyNotGuarded(spec) ?? (nodes === "" ? "its nodes are not known yet" : nodes);
+  return { ...snapshot, notArmed: [...snapshot.notArmed, `node guards do not cover it: ${why}`] };
 }

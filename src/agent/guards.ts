@@ -86,8 +86,12 @@ export class GuardDesk implements GuardHandlers {
     return this.#guards;
   }
 
-  /** What a group's protocol is to begin with, before the nodes of the site are known. */
-  firstFence(group: string, stopBoundMs: number): Fence {
+  /**
+   * A group's protocol begins, knowing nothing: what it is to go by until it is told of the site's nodes, which follows
+   * with the next review.
+   */
+  begin(group: string, stopBoundMs: number): Fence {
+    this.#told.delete(group);
     return { cap: this.#relied.has(group) ? "guard" : "api", stopBoundMs };
   }
 

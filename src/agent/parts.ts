@@ -8,6 +8,7 @@ import type { KubeClient } from "../kube/client.ts";
 import type { Discovery } from "../kube/discovery.ts";
 import type { EventWriter } from "../kube/events.ts";
 import type { Link } from "../rpc/link.ts";
+import type { GuardDesk } from "./guards.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { PeerVersions } from "./peer-versions.ts";
 import type { ServedGroups } from "./served-groups.ts";
@@ -22,6 +23,7 @@ export interface AgentParts {
   readonly peerVersions: PeerVersions;
   readonly served: ServedGroups;
   readonly gates: AdmissionGates;
+  readonly guards: GuardDesk;
   readonly links: GroupLinks;
   /** Connections for bulk data, by peer site; none for a peer without an address. */
   readonly dataLinks: ReadonlyMap<string, Link>;

@@ -2,12 +2,14 @@ import { Pulse } from "../abort.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch, type Cert } from "../failover/epoch.ts";
+import type { GuardAnswer, GuardPoll } from "../failover/messages.ts";
 import type { CommandOutcome, GroupActions } from "../failover/runner/actions.ts";
 import { claimIncarnation, GroupRecords } from "../failover/runner/records.ts";
 import { FailoverRunner, type StandbyData } from "../failover/runner/runner.ts";
 import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
+import type { Fence } from "./guards.ts";
 import type { AgentParts } from "./parts.ts";
 import { policyOf } from "./policy.ts";
 
@@ -52,7 +54,7 @@ export class GroupProtocol {
     this.#runner?.setPolicy(policyOf(group.spec));
     this.#again.raise();
     if (this.#running !== undefined) return;
-    const { parts, log, signal, onAdopting, onReleased, onChange } = this.#options;
+    const { name, parts, log, signal, onAdopting, onReleased, onChange } = this.#options;
     const { clock, random } = parts;
     this.#running = new Background({ name: "failover", clock, random, log, signal }, async (inner) => {
       const current = this.#group ?? group;
@@ -60,12 +62,13 @@ export class GroupProtocol {
       this.#runner = runner;
       {
         using _listener = runner.onChange(onChange);
-        runner.setFence({ cap: "api", stopBoundMs: policyOf(current.spec).timing.stopBoundMs });
+        runner.setFence(parts.guards.begin(name, policyOf(current.spec).timing.stopBoundMs));
         runner.setEnding(this.#ending);
         if (runner.state.phase.type === "Adopting") await onAdopting();
         await runner.run(inner);
       }
       const held = runner.state.record.cert?.holder === parts.config.site;
+      await parts.guards.release(name, runner.state.record.cert);
       this.#runner = undefined;
       // A failure of what follows must not bring back what has ended.
       const isBack = await onReleased(held).catch((error: unknown) => {
@@ -149,6 +152,19 @@ export class GroupProtocol {
 
   setApi(up: boolean): void {
     this.#runner?.setApi(up);
+  }
+
+  setFence(fence: Fence): void {
+    this.#runner?.setFence(fence);
+  }
+
+  setNodes(nodes: { readonly all: readonly string[]; readonly withPods: readonly string[] }): void {
+    this.#runner?.setNodes(nodes);
+  }
+
+  /** What a node guard is answered; undefined while there is nothing to say. */
+  guardPoll(poll: GuardPoll): GuardAnswer | undefined {
+    return this.#runner?.guardPoll(poll);
   }
 
   setData(data: StandbyData): void {

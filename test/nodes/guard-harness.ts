@@ -13,7 +13,7 @@ import { startRpcServer, type RpcServer } from "../../src/rpc/server.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { startBed } from "../bed/bed.ts";
 import { agnhostImage, busyboxImage } from "../bed/images.ts";
-import { findProcesses, isWrapper } from "../bed/processes.ts";
+import { findProcesses, signalPid } from "../bed/processes.ts";
 import type { BedProcess } from "../bed/processes.ts";
 import type { Bed } from "../bed/running.ts";
 import { guardName, pairName, writeCertificates } from "../pair/files.ts";
@@ -153,7 +153,7 @@ export function beating(name: string, beatsDir: string, change: Record<string, u
   const labels = { app: name };
   const beat =
     "mkfifo /tmp/tick; exec 3<>/tmp/tick; " +
-    'while :; do read up rest < /proc/uptime; echo "$up" >> "/beats/east-$HOSTNAME"; read -t 0.02 x <&3; done';
+    'while :; do read up rest < /proc/uptime; echo "$up" >> "/beats/$NODE.$HOSTNAME"; read -t 0.02 x <&3; done';
   return {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -172,6 +172,7 @@ export function beating(name: string, beatsDir: string, change: Record<string, u
               image: busyboxImage,
               imagePullPolicy: "Never",
               command: ["sh", "-c", beat],
+              env: [{ name: "NODE", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } }],
               volumeMounts: [{ name: "beats", mountPath: "/beats" }],
             },
             {
@@ -198,12 +199,10 @@ export async function uptimeMs(): Promise<number> {
   return Number((await readFile("/proc/uptime", "utf8")).split(" ")[0]) * 1000;
 }
 
-/** Ends one program of a site as a crash does, and gives what starts it again. */
-export async function crash(bed: Bed, program: string): Promise<() => BedProcess> {
-  const name = `east/${program}`;
-  const found = (await findProcesses(bed.dir)).find((each) => each.name === name && !isWrapper(each));
-  if (found === undefined) throw new Error(`${name} does not run`);
-  const argv = (await readFile(`/proc/${found.pid}/cmdline`, "utf8")).split("\0").slice(0, -1);
-  await bed.faults.kill(name);
-  return () => bed.site("east").spawn(program, argv, { network: "site" });
+/** Ends one program of a site as a crash does: it alone, and not the shims of containers that it has started. */
+export async function crash(bed: Bed, site: string, program: string): Promise<void> {
+  const found = await findProcesses(bed.dir);
+  const own = found.filter(({ name, command }) => name === `${site}/${program}` && command === program);
+  if (own.length === 0) throw new Error(`${site}/${program} does not run`);
+  for (const { pid } of own) signalPid(pid, "SIGKILL");
 }

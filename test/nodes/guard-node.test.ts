@@ -167,12 +167,14 @@ test("a guard that is restarted within the lease stops nothing", async () => {
 
 test("with API server, kubelet, container runtime and agent all dead, pods stop within the bound", async () => {
   const { bed } = scene;
-  for (const program of ["kube-apiserver", "kubelet", "containerd"]) await crash(bed, program);
+  for (const program of ["kube-apiserver", "kubelet", "containerd"]) await crash(bed, "east", program);
+  await sleep(2 * timing.leaseMs);
   expect(await lastBeatAgeMs()).toBeLessThan(500);
   await scene.closeAgent();
   const deadAtMs = await uptimeMs();
   const lastMs = await stopped();
   expect(lastMs - deadAtMs).toBeLessThan(timing.leaseMs + stopBoundMs);
+  expect(lastMs - deadAtMs).toBeGreaterThan(timing.holderMs - 2 * timing.tickMs - 500);
 });
 
 test("a node that boots starts nothing of the group before a grant; the grant brings it up", async () => {

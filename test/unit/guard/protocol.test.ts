@@ -242,10 +242,10 @@ describe("a group's fence is", () => {
     const first = deskFor(side);
     first.setNodes([ready("n1")]);
     await ask(first, report());
-    expect(first.firstFence("shop", 5000).cap).toBe("guard");
+    expect(first.begin("shop", 5000).cap).toBe("guard");
     const later = new Side();
     const second = deskFor(later);
-    expect(second.firstFence("shop", 5000)).toEqual({ cap: "guard", stopBoundMs: 5000 });
+    expect(second.begin("shop", 5000)).toEqual({ cap: "guard", stopBoundMs: 5000 });
     second.setNodes([ready("n1")]);
     expect(later.fence?.cap).toBe("guard");
     nowMs += 20_000;
