@@ -112,6 +112,7 @@ export class AgentMetrics {
     metrics.set("lifeboat_pending_objects", labels, applier.pending);
     metrics.set("lifeboat_failing_objects", labels, applier.failingCount);
     metrics.set("lifeboat_withheld_objects", labels, status.counts?.withheld ?? 0);
+    metrics.set("lifeboat_pods_left", labels, applier.podsLeft.length);
     metrics.set("lifeboat_conflicting_objects", labels, applier.conflictCount);
     metrics.set("lifeboat_contested_objects", labels, applier.contested.length);
     metrics.set("lifeboat_fields_dropped_objects", labels, applier.fieldsDroppedCount);

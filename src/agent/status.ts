@@ -150,6 +150,7 @@ function lastMove(view: GroupView, { site, lastFailover: stored }: StatusContext
     kind: goal.kind === "commit" ? "switchover" : "failover",
     automatic: goal.kind === "takeover",
     decisionMs: heard === undefined || granted === undefined ? undefined : Math.round(granted - heard),
+    rpoMs: lastStart.rpoMs === undefined ? undefined : Math.round(lastStart.rpoMs),
     rtoMs: heard === undefined || ready === undefined ? undefined : Math.round(ready - heard),
     outcome: failed === 0 ? `started in ${seconds(tookMs)}` : `started in ${seconds(tookMs)}, ${failed} objects failed`,
     timeline: decisionOf(failover.timeline),
@@ -244,6 +245,15 @@ function verdictsOf(view: GroupView, role: string, context: StatusContext): Verd
       "Diverged",
       view.divergent.length > 0,
       ["Kept", `${view.divergent.length} objects that differed here when the other site took over are kept`],
+      ["None", ""],
+    ),
+    when(
+      "PodsLeft",
+      applier.podsLeft.length > 0,
+      [
+        "Running",
+        `${applier.podsLeft.length} pods of the group run at this site, which must not run it, such as ${applier.podsLeft[0] ?? ""}`,
+      ],
       ["None", ""],
     ),
     when("Blocked", failover?.state === "Blocked", ["Blocked", failover?.reason ?? ""], ["None", ""]),

@@ -14,7 +14,7 @@ const conditionSchema = z
     type: z
       .string()
       .describe(
-        "Synced, Ready, Promotable, Armed, Degraded, DeletesPaused, Conflicts, Contested, FieldsDropped, Diverged, Blocked or Accepted.",
+        "Synced, Ready, Promotable, Armed, Degraded, DeletesPaused, Conflicts, Contested, FieldsDropped, Diverged, PodsLeft, Blocked or Accepted.",
       ),
     status: z.enum(["True", "False", "Unknown"]).describe("Whether the condition holds."),
     reason: z.string().describe("One word on why."),

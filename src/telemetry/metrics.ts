@@ -62,10 +62,13 @@ export const metricTable = {
   lifeboat_epoch_counter: gauge("Counter of the epoch that this site knows; it rises when the active site changes."),
   lifeboat_objects: gauge("Objects of the group."),
   lifeboat_pending_objects: gauge("Objects that are received and not yet applied."),
-  lifeboat_failing_objects: gauge("Objects that the standby's API server refuses; the condition Degraded names them."),
+  lifeboat_failing_objects: gauge(
+    "Objects that the site's API server refuses, at an active site those that it could not bring up; status names them.",
+  ),
   lifeboat_withheld_objects: gauge(
     "Objects that are in the journal and by their kind or the group's spec not applied.",
   ),
+  lifeboat_pods_left: gauge("Pods of the group that run at a site that must not run it."),
   lifeboat_conflicting_objects: gauge("Objects that exist at the standby and that Lifeboat has not made."),
   lifeboat_contested_objects: gauge("Objects that somebody else changes back again and again."),
   lifeboat_fields_dropped_objects: gauge("Objects with fields that the standby cannot hold; the journal holds them."),
