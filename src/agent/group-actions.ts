@@ -95,8 +95,12 @@ export class SiteActions implements GroupActions {
     } else if (origin === "copy" || origin === "promoting") {
       this.#sayIncomplete(goal);
       await writeOrigin(journal, "promoting");
-      failed = (await applier.promote({ epoch, signal, readyTimeoutMs: waveTimeoutMs })).failed.length;
-      await this.#host.showObject("original", { signal });
+      const onUp = async (): Promise<void> => {
+        await this.#host.showObject("original", { signal });
+        // Not sooner: what is not brought up yet would look deleted to the other site, or as people never had it.
+        await this.#host.serve(epoch);
+      };
+      failed = (await applier.promote({ epoch, signal, readyTimeoutMs: waveTimeoutMs, onUp })).failed.length;
     } else {
       await applier.activate();
     }

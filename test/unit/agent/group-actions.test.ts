@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { type ActionHost, SiteActions } from "../../../src/agent/group-actions.ts";
 import { type Origin, readOrigin, writeOrigin } from "../../../src/agent/origin.ts";
 import type { Applier } from "../../../src/apply/applier.ts";
+import type { PromoteOptions } from "../../../src/apply/promotion.ts";
 import type { Failure } from "../../../src/apply/failures.ts";
 import type { Cert } from "../../../src/failover/epoch.ts";
 import { Journal } from "../../../src/journal/journal.ts";
@@ -46,8 +47,10 @@ class Site implements Disposable {
         did("release");
         return { released: [], failed: report() };
       },
-      promote: async () => {
+      promote: async ({ onUp }: PromoteOptions) => {
         did("promote");
+        await onUp?.(new Map());
+        did("owners");
         return { failed: [] };
       },
       activate: async () => did("activate"),
@@ -182,6 +185,9 @@ test("a standby that has everything starts without a word", async () => {
     "open gate (copy)",
     "stop pulling (copy)",
     "promote (promoting)",
+    // What takes long is of no concern to who protects it.
+    "serve (promoting)",
+    "owners (promoting)",
     "serve (own)",
     "started (own)",
   ]);
