@@ -134,7 +134,15 @@ async function settle(stage: Stage, problems: string[]): Promise<void> {
     const other = sites.find((site) => site !== active) ?? active;
     return (await stage.statusOf(other))?.role === "standby" ? active : undefined;
   };
-  await waitFor("exactly one site", rest, { limitMs: restMs, signal: stage.options.signal }).catch((error: unknown) => {
-    problems.push(String(error));
-  });
+  await waitFor("exactly one site", rest, { limitMs: restMs, signal: stage.options.signal }).catch(
+    async (error: unknown) => {
+      const told = await Promise.all(sites.map(async (site) => `${site}: ${await stateOf(stage, site)}`));
+      problems.push(`${String(error)}; ${told.join("; ")}`);
+    },
+  );
+}
+
+async function stateOf(stage: Stage, site: SiteName): Promise<string> {
+  const { role, state, active, reason, epoch } = (await stage.statusOf(site)) ?? {};
+  return `${role ?? "no status"}, ${state ?? "?"}, active ${active ?? "?"} (${epoch ?? "?"}), ${reason ?? "no reason"}`;
 }

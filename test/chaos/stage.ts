@@ -20,6 +20,8 @@ export type SiteName = (typeof sites)[number];
 
 /** From a healed bed to an armed group: a kubelet, an agent and a resync on two busy cores. */
 const readyLimitMs = 180_000;
+/** An agent that is alive takes an order within a second. */
+const orderLimitMs = 20_000;
 /** Files of pods that are gone are read no more. */
 const staleMs = 30_000;
 /** A pod that runs writes 50 times a second. */
@@ -150,6 +152,27 @@ export class Stage {
     const patch = { type: "merge", body: { metadata: { annotations: { [moveAnnotations[verb]]: value } } } } as const;
     const options = { fieldManager: "user", signal: this.options.signal };
     await this.pair.client(site).patch(resources.protectionGroups, { name: group }, patch, options);
+  }
+
+  /** Orders a switchover to west; refused for what passes in a moment, it is ordered again. */
+  async switchOver(): Promise<void> {
+    const { signal } = this.options;
+    const ordered = async (): Promise<true | undefined> => {
+      const request = `west@${await this.epoch("east")}`;
+      await this.order("east", "switchover", request);
+      const taken = await waitFor(
+        "an answer",
+        async () => {
+          const { lastRequest } = await this.pair.status("east", group, signal);
+          return lastRequest?.id === request ? lastRequest : undefined;
+        },
+        { limitMs: orderLimitMs, everyMs: 20, signal },
+      );
+      if (taken.outcome !== "Refused") return true;
+      this.options.report(`    refused, and ordered again: ${taken.message ?? ""}`);
+      return undefined;
+    };
+    await waitFor("a switchover that is not refused", ordered, { limitMs: readyLimitMs, everyMs: 1_000, signal });
   }
 
   async epoch(site: SiteName): Promise<string> {
