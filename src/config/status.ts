@@ -129,7 +129,7 @@ export const groupStatusSchema = z
       .looseObject({
         id: text("What was asked for, so that the same request is not followed twice."),
         verb: text(
-          "failover, switchover, force-fenced, abort, pause, resume, preflight, diff, divergence, purge or deletes-confirm.",
+          "failover, switchover, force-fenced, abort, pause, resume, preflight, diff, divergence, purge, deletes-confirm or accept-rewind.",
         ),
         outcome: text("Running, Done or Refused."),
         message: text("What came of it, or why it was refused and what to do instead."),
