@@ -1,32 +1,50 @@
 /**
  * 200 changes per second over 500 objects while controllers run: more than two busy cores can apply one by one, so
- * that what is newer must replace what waits.
+ * that what is newer must replace what waits. Where the source's API server does not take that many, the rate is the
+ * highest that it does take, and the result says so.
  */
 import type { BenchOptions, BenchResult } from "./bench.ts";
-import { compareLag, lagFigures } from "./compare-lag.ts";
+import { compareLag, keptUp, lagFigures } from "./compare-lag.ts";
 import { median, round } from "./statistics.ts";
+
+const askedPerSecond = 200;
+/** A loop whose 99th percentile is below this keeps up: then there is nothing to coalesce, and nothing to compare. */
+const behindMs = 2_000;
 
 export async function bench({ signal }: BenchOptions): Promise<BenchResult> {
   const rounds = await compareLag(
-    { bed: { controllers: true }, objectCount: 500, perSecond: 200, seconds: 60, turns: 1 },
+    {
+      bed: { controllers: true },
+      objectCount: 500,
+      perSecond: askedPerSecond,
+      seconds: 60,
+      turns: 1,
+      overload: true,
+    },
     signal,
   );
   const of = (figure: (entry: (typeof rounds)[number]) => number): number => median(rounds.map(figure));
+  const whole = (figure: (entry: (typeof rounds)[number]) => number): number => round(of(figure), 0);
+  const doubts = [
+    ...(rounds.every(keptUp) ? [] : ["the writer did not keep up with its own rate"]),
+    ...(of(({ bare }) => bare.p99Ms) >= behindMs ? [] : ["the bare loop kept up"]),
+  ];
   return {
     ...lagFigures(rounds),
     ratioP99: round(
       of(({ ours, bare }) => ours.p99Ms / bare.p99Ms),
       3,
     ),
-    drainMs: round(
-      of(({ ours }) => ours.drainMs),
-      0,
-    ),
-    bareDrainMs: round(
-      of(({ bare }) => bare.drainMs),
-      0,
-    ),
+    drainMs: whole(({ ours }) => ours.drainMs),
+    bareDrainMs: whole(({ bare }) => bare.drainMs),
+    askedPerSecond,
+    perSecond: whole(({ perSecond }) => perSecond),
+    oursWrittenPerS: whole(({ ours }) => ours.writtenPerS),
+    bareWrittenPerS: whole(({ bare }) => bare.writtenPerS),
+    bareUnseen: whole(({ bare }) => bare.unseen),
     sourceRssGrowthMiB: round(of(({ rssGrowthMiB }) => rssGrowthMiB.east)),
     standbyRssGrowthMiB: round(of(({ rssGrowthMiB }) => rssGrowthMiB.west)),
+    valid: doubts.length === 0,
+    doubts,
   };
 }

@@ -1,5 +1,6 @@
 /** Lag of Lifeboat and of a bare loop, on the same pair of API servers, one after the other. */
 import { linkedAbort } from "../../src/abort.ts";
+import { LifeboatError } from "../../src/errors.ts";
 import type { BedOptions } from "../bed/options.ts";
 import type { Bed } from "../bed/running.ts";
 import { sampleLag } from "../pair/figures.ts";
@@ -10,16 +11,21 @@ import { createNamespaces } from "./bare/writer.ts";
 import { plainGroup, warmUp, withBed } from "./beds.ts";
 import { roundCount, say } from "./bench.ts";
 import { createPlaces, measureLag, places } from "./lagmeter.ts";
-import type { LagResult, Place } from "./lagmeter.ts";
+import type { LagOptions, LagResult, Place } from "./lagmeter.ts";
 import { namespaceNames } from "./objects.ts";
 import { median, percentile, round } from "./statistics.ts";
-import { pidOf, rssMiB } from "./usage.ts";
+import { lowerPriority, pidOf, rssMiB } from "./usage.ts";
 
 export interface Load {
   readonly bed: BedOptions;
   readonly objectCount: number;
   readonly perSecond: number;
   readonly seconds: number;
+  /**
+   * The standby's control plane gives way to everything else, and the rate is lowered to what the source's takes: it is
+   * the standby that falls behind, not the writer. @default false
+   */
+  readonly overload?: boolean;
   /** The time of each side is cut into so many parts, which take turns. */
   readonly turns: number;
 }
@@ -28,11 +34,17 @@ export interface Side {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly drainMs: number;
+  /** What the writer really made. */
+  readonly writtenPerS: number;
+  /** Writes that were not seen when the time for that was up; they count with their age then. */
+  readonly unseen: number;
 }
 
 export interface LagRound {
   readonly bare: Side;
   readonly ours: Side;
+  /** Changes per second that were asked for. */
+  readonly perSecond: number;
   readonly journalP50Ms: number;
   readonly journalP99Ms: number;
   /** Resident memory after the load less that before, by site. */
@@ -41,6 +53,11 @@ export interface LagRound {
 
 const syncLimitMs = 60_000;
 const namespaceCount = 5;
+/** A writer that makes so much of what it was asked for keeps up. */
+const keptUpShare = 0.95;
+const triesMaxCount = 4;
+const trySeconds = 5;
+const tryDrainMs = 20_000;
 
 /** Each round on a bed of its own, with the bare loop and ours on objects of their own. */
 export async function compareLag(load: Load, signal: AbortSignal): Promise<LagRound[]> {
@@ -51,6 +68,11 @@ export async function compareLag(load: Load, signal: AbortSignal): Promise<LagRo
     rounds.push(result);
   }
   return rounds;
+}
+
+/** Whether the writer made what it was asked for on both sides. */
+export function keptUp({ bare, ours, perSecond }: LagRound): boolean {
+  return Math.min(bare.writtenPerS, ours.writtenPerS) >= perSecond * keptUpShare;
 }
 
 function describe({ p50Ms, p99Ms, drainMs }: Side): string {
@@ -72,11 +94,11 @@ function sideOf(results: readonly LagResult[], wantedPerS: number): Side {
   const lagsMs = results.flatMap((result) => result.lagsMs);
   const unseen = results.reduce((sum, result) => sum + result.unseen, 0);
   const writtenPerS = Math.min(...results.map((result) => result.writtenPerS));
-  if (unseen > 0) say(`${unseen} writes were never seen`);
-  if (writtenPerS < wantedPerS * 0.95)
+  if (unseen > 0) say(`${unseen} writes were not seen in time`);
+  if (writtenPerS < wantedPerS * keptUpShare)
     say(`only ${round(writtenPerS, 0)} of ${wantedPerS} writes per second were made`);
   const drainMs = Math.max(...results.map((result) => result.drainMs));
-  return { p50Ms: percentile(lagsMs, 0.5), p99Ms: percentile(lagsMs, 0.99), drainMs };
+  return { p50Ms: percentile(lagsMs, 0.5), p99Ms: percentile(lagsMs, 0.99), drainMs, writtenPerS, unseen };
 }
 
 async function oneRound(bed: Bed, load: Load, signal: AbortSignal): Promise<LagRound> {
@@ -87,18 +109,20 @@ async function oneRound(bed: Bed, load: Load, signal: AbortSignal): Promise<LagR
   try {
     const bare = await prepareBare(pair, load, signal);
     const ours = await prepareOurs(pair, load, signal);
+    if (load.overload === true) await lowerPriority(bed, "west", ["etcd", "kube-apiserver", "kube-controller-manager"]);
+    const run = { from, to, seconds: load.seconds / load.turns, signal };
+    const perSecond = load.overload === true ? await sustainable(bare, load, run) : load.perSecond;
     const sampling = linkedAbort(signal);
     const sampled = sampleLag(pair, { site: "east", group: "bench", signal: sampling.signal });
     const before = await memory(bed);
-    const found = await withBareLoop({ from, to, namespaces: namespacesOf(bare) }, async () =>
-      takeTurns({ bare, ours }, load, { from, to, signal }),
-    );
+    const found = await takeTurns({ bare, ours }, perSecond, load, run);
     const after = await memory(bed);
     sampling.abort(new Error("sampled"));
     const { journalMs } = await sampled;
     return {
-      bare: sideOf(found.bare, load.perSecond),
-      ours: sideOf(found.ours, load.perSecond),
+      bare: sideOf(found.bare, perSecond),
+      ours: sideOf(found.ours, perSecond),
+      perSecond,
       journalP50Ms: journalMs.p50 ?? Number.NaN,
       journalP99Ms: journalMs.p99 ?? Number.NaN,
       rssGrowthMiB: { east: after.east - before.east, west: after.west - before.west },
@@ -132,22 +156,54 @@ async function prepareOurs(pair: Pair, load: Load, signal: AbortSignal): Promise
 }
 
 type Turn = Record<"bare" | "ours", readonly Place[]>;
+type Run = Pick<LagOptions, "from" | "to" | "seconds" | "signal">;
+
+/** The rate that the source's API server takes while the bare loop runs, at most the one that is asked for. */
+async function sustainable(places: readonly Place[], load: Load, run: Run): Promise<number> {
+  let perSecond = load.perSecond;
+  for (let nth = 0; nth < triesMaxCount; nth++) {
+    const firstSeq = 1 + nth * load.perSecond * trySeconds;
+    const attempt = { ...run, places, perSecond, firstSeq, seconds: trySeconds, drainLimitMs: tryDrainMs };
+    const { writtenPerS } = await withLoop(places, run, async () => measureLag(attempt));
+    if (writtenPerS >= perSecond * keptUpShare) return perSecond;
+    say(`only ${round(writtenPerS, 0)} of ${perSecond} writes per second were made: trying less`);
+    perSecond = Math.max(10, Math.floor((writtenPerS * 0.9) / 10) * 10);
+  }
+  throw new LifeboatError("Timeout", `the source's API server does not take even ${perSecond} writes per second`, {
+    hint: "something else keeps this machine busy",
+  });
+}
+
+/** Numbers of the tries are below those that count. */
+function firstCountedSeq({ perSecond, overload }: Load): number {
+  return overload === true ? 1 + triesMaxCount * perSecond * trySeconds : 1;
+}
+
+async function withLoop<T>(places: readonly Place[], { from, to }: Run, work: () => Promise<T>): Promise<T> {
+  return withBareLoop({ from, to, namespaces: namespacesOf(places) }, work);
+}
 
 /** One after the other, so that neither has the other's load; in short turns, so that both have the same machine. */
 async function takeTurns(
   turn: Turn,
+  perSecond: number,
   load: Load,
-  measure: { readonly from: string; readonly to: string; readonly signal: AbortSignal },
+  run: Run,
 ): Promise<Record<"bare" | "ours", LagResult[]>> {
   const found: Record<"bare" | "ours", LagResult[]> = { bare: [], ours: [] };
-  const seconds = load.seconds / load.turns;
-  for (let nth = 0; nth < load.turns; nth++) {
-    for (const side of ["bare", "ours"] as const) {
-      const firstSeq = 1 + nth * load.perSecond * seconds;
-      const run = { ...measure, places: turn[side], perSecond: load.perSecond, seconds, firstSeq };
-      found[side].push(await measureLag(run));
-    }
+  const one = async (side: "bare" | "ours", nth: number): Promise<void> => {
+    const firstSeq = firstCountedSeq(load) + nth * load.perSecond * run.seconds;
+    found[side].push(await measureLag({ ...run, places: turn[side], perSecond, firstSeq }));
+  };
+  // A loop that has fallen behind ends with its turn, so that what it still has to do is not in ours.
+  if (load.turns === 1) {
+    await withLoop(turn.bare, run, async () => one("bare", 0));
+    await one("ours", 0);
+    return found;
   }
+  await withLoop(turn.bare, run, async () => {
+    for (let nth = 0; nth < load.turns; nth++) for (const side of ["bare", "ours"] as const) await one(side, nth);
+  });
   return found;
 }
 

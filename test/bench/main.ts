@@ -29,6 +29,11 @@ const benches: Readonly<Record<string, Listed>> = {
     about: "memory and idle processor time of both agents at 10,000 objects",
     load: async () => import("./footprint.ts"),
   },
+  failover: {
+    about:
+      "200 workloads after the loss of a site, against the bound; a switchover, against the pods' own stop and start",
+    load: async () => import("./failover.ts"),
+  },
   witness: {
     about: "leases, grants and memory of the witness",
     load: async () => import("./witness.ts"),

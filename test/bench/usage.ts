@@ -1,5 +1,6 @@
 /** What a process of a bed uses, read from the kernel. */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { setPriority } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { LifeboatError } from "../../src/errors.ts";
 import { findProcesses, isWrapper } from "../bed/processes.ts";
@@ -37,4 +38,18 @@ export async function cpuPercent(
   await delay(seconds * 1000, undefined, { signal });
   const after = await Promise.all(pids.map(cpuTicks));
   return after.map((ticks, at) => ((ticks - (before[at] ?? 0)) / ticksPerS / seconds) * 100);
+}
+
+/** Of two that want the processor, one with this niceness gets a tenth of what the other gets. */
+const lowNiceness = 10;
+
+/** Has programs of a site give way to everything else, with all their threads. Needs no privilege. */
+export async function lowerPriority(bed: Bed, site: string, programs: readonly string[]): Promise<void> {
+  const wanted = new Set(programs.map((program) => `${site}/${program}`));
+  for (const found of await findProcesses(bed.dir)) {
+    if (!wanted.has(found.name) || isWrapper(found)) continue;
+    for (const thread of await readdir(`/proc/${found.pid}/task`)) setPriority(Number(thread), lowNiceness);
+    // Where the kernel groups processes by session, niceness counts within a group alone, and the group has its own.
+    await writeFile(`/proc/${found.pid}/autogroup`, String(lowNiceness)).catch(() => undefined);
+  }
 }
