@@ -10,7 +10,7 @@ import { mergePatchOf, setIn } from "./merge.ts";
 import { renderLocal } from "./divergence.ts";
 import { waitForPods } from "./pods-left.ts";
 import { rememberRemoved } from "./removed.ts";
-import { stopRuns } from "./runs.ts";
+import { isOperators, stopRuns } from "./runs.ts";
 import type { GroupSite } from "./site.ts";
 import { runWave } from "./waves.ts";
 
@@ -100,7 +100,13 @@ export async function demote(site: GroupSite, options: DemoteOptions): Promise<D
   await stop(rest, hold);
   const stoppedMs = atMs();
   say({ step: "stopped", objects: done.stopped.length, atMs: stoppedMs });
-  if (options.untilGone === true) await waitForPods(site, new Set(done.stopped), options.signal);
+  if (options.untilGone === true) {
+    const stopped = new Set(done.stopped);
+    const insist = async (signal: AbortSignal): Promise<void> => {
+      for (const key of stopped) if (isOperators(key)) done.runs.push(...(await stopRuns(site, key, signal)));
+    };
+    await waitForPods(site, stopped, { insist, signal: options.signal });
+  }
   const uids = [...(await keepDivergence(site, records, options.signal)), ...done.runs];
   say({ step: "listed", objects: uids.length, atMs: atMs() });
   return { stopped: done.stopped, failed, uids, stoppedMs };

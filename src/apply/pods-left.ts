@@ -9,18 +9,33 @@ const pollMs = 500;
 /** Pod → ReplicaSet → Deployment → a custom resource → one more. */
 export const ownersMaxDepth = 5;
 
+export interface PodsWaitOptions {
+  /** Stops what does not end by itself. Called now and then while pods are left. */
+  readonly insist: (signal: AbortSignal) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+/** Pods that are still there after so long may not end by themselves: whoever should end them is gone, or slow. */
+export const slowAfterMs = 30_000;
+
 /** Resolves when no pod of these workloads is left. Rejects with the signal's reason, or where pods cannot be read. */
 export async function waitForPods(
   site: GroupSite,
   workloads: ReadonlySet<ObjectKey>,
-  signal: AbortSignal,
+  { insist, signal }: PodsWaitOptions,
 ): Promise<void> {
+  const { clock, log } = site.options;
+  let insistedMs = clock.monotonicMs();
   for (let told = false; ; told = true) {
     const left = await podsOf(site, workloads, signal);
     if (left.length === 0) return;
-    if (!told)
-      site.options.log.info({ pods: left.slice(0, shownMaxCount), count: left.length }, "waiting for pods to go");
-    await site.options.clock.sleep(pollMs, { signal });
+    if (!told) log.info({ pods: left.slice(0, shownMaxCount), count: left.length }, "waiting for pods to go");
+    if (clock.monotonicMs() - insistedMs >= slowAfterMs) {
+      insistedMs = clock.monotonicMs();
+      log.warn({ pods: left.slice(0, shownMaxCount), count: left.length }, "pods do not go; what runs them is stopped");
+      await insist(signal);
+    }
+    await clock.sleep(pollMs, { signal });
   }
 }
 

@@ -3,8 +3,8 @@ import type { ProfileSpec } from "../config/group.ts";
 import { formatKey, keyOf, type ObjectKey } from "../objects/key.ts";
 import { groupOf, type KubeObject, marks } from "../objects/object.ts";
 import { leavesRunning } from "../render/kinds/leaving.ts";
-import { isOver, ownersMaxDepth } from "./pods-left.ts";
-import { stopRuns } from "./runs.ts";
+import { isOver, ownersMaxDepth, slowAfterMs } from "./pods-left.ts";
+import { isOperators, stopRuns } from "./runs.ts";
 import type { GroupSite } from "./site.ts";
 
 /** Pods of a group at a site that must not run it: an operator that nobody could tell to stop goes on. */
@@ -14,6 +14,8 @@ interface LeftPod {
   readonly key: ObjectKey;
   /** The object itself or the controller of its controllers; `undefined` for a bare pod. */
   readonly root: KubeObject | undefined;
+  /** It has been told to end. */
+  readonly isEnding: boolean;
 }
 
 /** Pods of the group's objects in these namespaces of the site. */
@@ -26,11 +28,10 @@ async function leftPods(site: GroupSite, namespaces: Iterable<string>, signal: A
     for await (const page of site.options.client.list(resource, { namespace, signal })) {
       for (const pod of page.items) {
         if (isOver(pod)) continue;
-        if (isGroups(site, pod)) found.push({ key: keyOf(pod), root: undefined });
-        else {
-          const root = await rootOf(site, pod, { known, depth: 0, signal });
-          if (root !== undefined) found.push({ key: keyOf(pod), root });
-        }
+        const isOwn = isGroups(site, pod);
+        const root = isOwn ? undefined : await rootOf(site, pod, { known, depth: 0, signal });
+        const isEnding = pod.metadata.deletionTimestamp !== undefined;
+        if (isOwn || root !== undefined) found.push({ key: keyOf(pod), root, isEnding });
       }
     }
   }
@@ -88,6 +89,8 @@ export class PodsWatch {
   readonly #options: PodsWatchOptions;
   #looks = 0;
   #found: readonly ObjectKey[] = [];
+  /** Since when each object has had pods that are not ending. */
+  readonly #sinceMs = new Map<ObjectKey, number>();
   #look: { readonly abort: () => void; readonly ended: Promise<void> } | undefined;
   #paused = false;
 
@@ -135,15 +138,24 @@ export class PodsWatch {
   async #stopAndTell(namespaces: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const pods = await leftPods(this.#site, namespaces, signal);
     this.#tell(pods.map(({ key }) => key));
-    const roots = new Map(pods.flatMap(({ root }) => (root === undefined ? [] : [[keyOf(root), root] as const])));
-    for (const [key, root] of roots) if (this.#isHeldHere(root)) await stopRuns(this.#site, key, signal);
+    const roots = new Map<ObjectKey, KubeObject>();
+    for (const { root, isEnding } of pods) if (root !== undefined && !isEnding) roots.set(keyOf(root), root);
+    for (const key of this.#sinceMs.keys()) if (!roots.has(key)) this.#sinceMs.delete(key);
+    for (const [key, root] of roots) if (this.#isToStop(key, root)) await stopRuns(this.#site, key, signal);
   }
 
-  /** This site ran it, and holds it by something that does not stop what runs. */
-  #isHeldHere(root: KubeObject): boolean {
+  /**
+   * This site ran the object and holds it, by something that does not stop what runs or that nobody has heeded for a
+   * while.
+   */
+  #isToStop(key: ObjectKey, root: KubeObject): boolean {
     const { metadata } = root;
     if (!this.#site.own.has(metadata.uid ?? "") || metadata.annotations?.[marks.held] === undefined) return false;
-    return leavesRunning(root, this.#options.profiles());
+    if (leavesRunning(root, this.#options.profiles())) return true;
+    const nowMs = this.#site.options.clock.monotonicMs();
+    const sinceMs = this.#sinceMs.get(key) ?? nowMs;
+    this.#sinceMs.set(key, sinceMs);
+    return isOperators(key) && nowMs - sinceMs >= slowAfterMs;
   }
 
   #tell(pods: readonly ObjectKey[]): void {

@@ -27,6 +27,11 @@ export async function stopRuns(site: GroupSite, owner: ObjectKey, signal: AbortS
   return jobs;
 }
 
+/** Whether somebody else than Kubernetes runs what the object asks for. */
+export function isOperators(key: ObjectKey): boolean {
+  return parseKey(key).group.includes(".");
+}
+
 async function suspendJobs(site: GroupSite, owner: ObjectKey, signal: AbortSignal): Promise<string[]> {
   const held: string[] = [];
   const body = {

@@ -168,6 +168,23 @@ test("what an operator without a switch runs is stopped with its resource, and r
   expect(await west.get(podSet)).toMatchObject({ spec: { pods: brokers } });
 });
 
+test("what an operator should stop and does not, since it was stopped itself, is stopped all the same", async () => {
+  const kind = "elasticsearch.k8s.elastic.co/Elasticsearch";
+  await using bench = await applyBench({ profiles: [{ kind, set: [{ path: "/spec/paused", value: true }] }] });
+  const { namespace, west } = bench;
+  await bench.restart("active");
+  await create(bench, ns(namespace));
+  const elastic = await create(bench, custom("elasticsearch.k8s.elastic.co/v1", "Elasticsearch", namespace, {}));
+  const nodes = await create(bench, statefulSet(namespace), elastic);
+  await eventually(async () => (await podsOf(bench)).length === 2);
+  const objects = await local(bench, ns(namespace), elastic);
+  await bench.applier.demote({ epoch: "11.0", local: objects, untilGone: true, signal: never });
+  expect(await podsOf(bench)).toEqual([]);
+  expect((await west.get<Workload>(nodes))?.spec.replicas).toBe(0);
+  expect((await bench.applier.release({ epoch: "11.0", signal: never })).failed).toEqual([]);
+  expect((await west.get<Workload>(nodes))?.spec.replicas).toBe(2);
+});
+
 test("what a profile keeps from a standby is not lost by taking its site down", async () => {
   await using bench = await start();
   const { namespace, group, west } = bench;
