@@ -4,13 +4,11 @@ import { parseStoredStatus } from "../config/stored.ts";
 import type { KubeObject } from "../objects/object.ts";
 import { safeError } from "../telemetry/log.ts";
 import type { GroupStatus } from "../config/group.ts";
+import { conditionEvents } from "./condition-events.ts";
 import { troubleCode, type TroubledKind, troubledKinds } from "./kind-troubles.ts";
 import { buildStatus, type GroupView, type LastRequest } from "./status.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 import type { AgentParts } from "./parts.ts";
-
-/** Conditions that are good when true; all others are good when false. */
-const goodWhenTrue: ReadonlySet<string> = new Set(["Accepted", "Synced", "Ready", "Armed"]);
 
 /** A status that differs from the last one by its lag alone waits so long: it comes back as a change of the object. */
 const lagEveryMs = 4000;
@@ -61,19 +59,8 @@ export class StatusWriter {
 
   /** An event for each condition that has come to hold, or no longer does. */
   #tell(about: KubeObject, previous: Partial<GroupStatus>, status: GroupStatus): void {
-    for (const { type, status: now, reason, message } of status.conditions ?? []) {
-      const before = previous.conditions?.find((condition) => condition.type === type);
-      if (before?.status === now) continue;
-      const isGood = (now === "True") === goodWhenTrue.has(type);
-      // What is not yet good at the very start is no news; what is wrong is.
-      if (before === undefined && (isGood || goodWhenTrue.has(type))) continue;
-      const text = message === "" ? `${type} is ${now}` : message;
-      this.#parts.events.note({
-        about,
-        type: isGood ? "Normal" : "Warning",
-        reason: `${type}${reason}`,
-        message: text,
-      });
+    for (const event of conditionEvents(previous.conditions ?? [], status.conditions ?? [])) {
+      this.#parts.events.note({ about, ...event });
     }
   }
 

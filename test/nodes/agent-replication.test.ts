@@ -1,21 +1,28 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { GroupSpecInput, GroupStatus } from "../../src/config/group.ts";
+import { hasCode } from "../../src/errors.ts";
+import type { KubeResource } from "../../src/kube/resource.ts";
 import { marks, type KubeObject } from "../../src/objects/object.ts";
 import { hasCondition } from "../pair/pair.ts";
+import { waitFor } from "../pair/wait.ts";
 import {
   configMap,
+  contents,
   dataOf,
   deployment,
   expectSame,
   groupSpec,
   isCaughtUp,
   namespace,
+  patienceMs,
   replicasOf,
   restartApiServer,
   type Scene,
   secret,
   service,
+  type SiteName,
   startScene,
 } from "./agent-harness.ts";
 
@@ -176,26 +183,128 @@ describe("whatever users do and faults happen", () => {
   /** Long enough for a dozen faults. */
   const runMs = 45_000;
   const seed = Number(process.env["LIFEBOAT_SEED"] ?? Date.now() % 1_000_000);
+  const names = ["a", "b", "c", "d", "e", "f"];
+  const namespaces = ["shop", "later", "gold-1"];
+  const everywhere = { namespaces: { names: ["shop", "later"], selector: { matchLabels: { tier: "gold" } } } };
+  const picked = { matchLabels: { pick: "yes" } };
+  const widgets: KubeResource = {
+    group: "property.example.com",
+    version: "v1",
+    kind: "Widget",
+    plural: "widgets",
+    namespaced: true,
+    verbs: new Set(),
+    subresources: new Set(),
+  };
+
+  /** A definition whose objects may hold these fields and no others. */
+  function definition(...fields: readonly string[]): KubeObject {
+    const properties = Object.fromEntries(fields.map((field) => [field, { type: "string" }]));
+    const spec = { type: "object", properties };
+    const schema = { openAPIV3Schema: { type: "object", properties: { spec } } };
+    const { group: ofGroup, kind, plural } = widgets;
+    return {
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name: `${plural}.${ofGroup}` },
+      spec: {
+        group: ofGroup,
+        scope: "Namespaced",
+        names: { kind, plural, singular: "widget" },
+        versions: [{ name: "v1", served: true, storage: true, schema }],
+      },
+    };
+  }
+
+  function widget(ns: string, name: string, value: string): KubeObject {
+    const { group: ofGroup, kind } = widgets;
+    const spec = { first: value, second: value };
+    return { apiVersion: `${ofGroup}/v1`, kind, metadata: { namespace: ns, name }, spec };
+  }
+
+  /** What the Widgets of a site hold; none while they are not defined. */
+  async function widgetsOf(site: SiteName): Promise<Record<string, unknown>> {
+    const found: Record<string, unknown> = {};
+    try {
+      for await (const page of scene.client(site).list(widgets, { signal: scene.signal })) {
+        for (const { metadata, ...item } of page.items) found[`${metadata.namespace}/${metadata.name}`] = item["spec"];
+      }
+    } catch (error) {
+      if (!hasCode(error, "NotFound")) throw error;
+    }
+    return found;
+  }
+
+  async function expectSameWidgets(): Promise<void> {
+    let seen: unknown;
+    const same = async () => {
+      const [east, west] = [await widgetsOf("east"), await widgetsOf("west")];
+      seen = { east, west };
+      return isDeepStrictEqual(east, west) || undefined;
+    };
+    await waitFor("the same Widgets", same, { limitMs: patienceMs, signal: scene.signal }).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${JSON.stringify(seen)}`, { cause: error });
+    });
+  }
+
+  /** Picked Deployments bring the ConfigMap that they read and the Service that finds their pods. */
+  function closureOf(all: Readonly<Record<string, unknown>>): Record<string, unknown> {
+    const isPicked = (id: string) =>
+      (all[id] as { labels: Record<string, string> } | undefined)?.labels["pick"] === "yes";
+    const wanted = new Set(Object.keys(all).filter(isPicked));
+    for (const id of [...wanted].filter((each) => each.startsWith("Deployment "))) {
+      const [, place = ""] = id.split(" ");
+      const [ns = ""] = place.split("/");
+      wanted.add(`Service ${place}`);
+      wanted.add(`ConfigMap ${ns}/${readsFrom(all[id])}`);
+    }
+    return Object.fromEntries(Object.entries(all).filter(([id]) => wanted.has(id)));
+  }
+
+  function readsFrom(shape: unknown): string {
+    const [, name = ""] = /"configMapRef":\{"name":"([^"]+)"/.exec(JSON.stringify(shape)) ?? [];
+    return name;
+  }
 
   it(`the standby ends as the source (LIFEBOAT_SEED=${seed})`, async () => {
     const random = seeded(seed);
     const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
-    const names = ["a", "b", "c", "d", "e", "f"];
-    const namespaces = ["shop", "later", "gold-1"];
+    /** With or without the label that a selection of objects asks for: each write may move the object in or out. */
+    const labelled = (object: KubeObject): KubeObject => {
+      const labels = { ...object.metadata.labels, pick: random() < 0.5 ? "yes" : "no" };
+      return { ...object, metadata: { ...object.metadata, labels } };
+    };
+    const reading = (ns: string, name: string, from: string): KubeObject => {
+      const object = deployment(ns, name, Math.floor(random() * 5));
+      const { template } = object["spec"] as { template: { spec: { containers: Record<string, unknown>[] } } };
+      for (const container of template.spec.containers) container["envFrom"] = [{ configMapRef: { name: from } }];
+      return object;
+    };
     const operations: (() => Promise<void>)[] = [
-      () => scene.apply("east", configMap(pick(namespaces), pick(names), { v: String(random()) })),
-      () => scene.apply("east", secret(pick(namespaces), pick(names), String(random()))),
-      () => scene.apply("east", deployment(pick(namespaces), pick(names), Math.floor(random() * 5))),
-      () => scene.apply("east", service(pick(namespaces), pick(names), 1 + Math.floor(random() * 999))),
+      () => scene.apply("east", labelled(configMap(pick(namespaces), pick(names), { v: String(random()) }))),
+      () => scene.apply("east", labelled(secret(pick(namespaces), pick(names), String(random())))),
+      () => scene.apply("east", labelled(reading(pick(namespaces), pick(names), pick(names)))),
+      () => scene.apply("east", labelled(service(pick(namespaces), pick(names), 1 + Math.floor(random() * 999)))),
       () => scene.remove("east", configMap(pick(namespaces), pick(names))),
       () => scene.remove("east", secret(pick(namespaces), pick(names), "")),
       () => scene.remove("east", deployment(pick(namespaces), pick(names), 0)),
+      () => scene.remove("east", service(pick(namespaces), pick(names))),
       () => scene.apply("east", namespace("gold-1", random() < 0.5 ? { tier: "gold" } : {})),
+      () => scene.apply("east", random() < 0.5 ? definition("first") : definition("first", "second")),
+      () => (random() < 0.2 ? scene.remove("east", definition()) : Promise.resolve()),
+      ...Array.from({ length: 2 }, () => async () => {
+        const object = widget(pick(namespaces), pick(names), String(random()));
+        await scene.client("east").apply(widgets, object, { fieldManager: "user", force: true, signal: scene.signal });
+      }),
+      async () => {
+        const place = { namespace: pick(namespaces), name: pick(names) };
+        await scene.client("east").delete(widgets, place, { signal: scene.signal });
+      },
       () => {
         const exclude = [{ kinds: ["ConfigMap"], names: [pick(names)] }];
-        const select = { namespaces: { names: ["shop", "later"], selector: { matchLabels: { tier: "gold" } } } };
-        const spec = groupSpec([], { select: random() < 0.5 ? select : { ...select, exclude }, deletes: lenient });
-        return scene.pair.applyGroup("east", group, spec, scene.signal);
+        const objects = { selector: picked, references: true };
+        const select = pick([everywhere, { ...everywhere, exclude }, { ...everywhere, objects }]);
+        return scene.pair.applyGroup("east", group, groupSpec([], { select, deletes: lenient }), scene.signal);
       },
     ];
     const faults: (() => Promise<void>)[] = [
@@ -222,15 +331,36 @@ describe("whatever users do and faults happen", () => {
     };
     await Promise.all([withFaults(), working()]);
     await scene.apply("east", namespace("gold-1", { tier: "gold" }));
-    await scene.pair.applyGroup(
-      "east",
-      group,
-      groupSpec(["shop", "later", "gold-1"], { deletes: lenient }),
-      scene.signal,
-    );
+    const whole = groupSpec(["shop", "later", "gold-1"], { deletes: lenient });
+    await scene.pair.applyGroup("east", group, whole, scene.signal);
     await scene.lifeboat("west", "deletes", "confirm", group);
     await expectReplicated(...namespaces);
+    await expectSameWidgets();
+
+    const select = { ...everywhere, objects: { selector: picked, references: true } };
+    await scene.pair.applyGroup("east", group, groupSpec([], { select, deletes: lenient }), scene.signal);
+    await expectPicked();
+    // From now on a changed label alone moves an object in or out.
+    for (const name of names) {
+      await scene.apply("east", labelled(configMap("shop", name, { v: "moved" })));
+      await scene.apply("east", labelled(reading("later", name, pick(names))), labelled(service("later", name)));
+    }
+    await expectPicked();
   });
+
+  /** West has what is picked at east and what that needs, and nothing else. */
+  async function expectPicked(): Promise<void> {
+    let seen: unknown;
+    const closed = async () => {
+      const wanted = closureOf(await contents(scene, "east", namespaces));
+      const found = await contents(scene, "west", namespaces);
+      seen = { wanted: Object.keys(wanted).sort(), found: Object.keys(found).sort() };
+      return isDeepStrictEqual(wanted, found) || undefined;
+    };
+    await waitFor("what is picked", closed, { limitMs: patienceMs, signal: scene.signal }).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${JSON.stringify(seen)}`, { cause: error });
+    });
+  }
 
   async function pausing(target: string): Promise<void> {
     await scene.bed.faults.pause(target);
