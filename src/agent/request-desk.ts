@@ -139,7 +139,7 @@ export class RequestDesk {
       case "purge": {
         const report = await runtime.applier.purge({ dryRun: request.dryRun, signal });
         await this.#writeResult(report.keys.slice(0, resultMaxCount));
-        if (!request.dryRun && runtime.orphaned && report.failed.length === 0) void this.#retire();
+        if (!request.dryRun && runtime.orphaned && report.failed.every(isForGood)) void this.#retire();
         return purged(report, request.dryRun);
       }
     }
@@ -181,6 +181,11 @@ function withinResult(kept: readonly KeptObject[]): KeptObject[] {
     bytes += Buffer.byteLength(JSON.stringify(item));
     return bytes <= resultMaxBytes ? item : { key: item.key, what: item.what };
   });
+}
+
+/** Whether what stays is not the group's to remove, however often it is asked for. */
+function isForGood({ failure }: PurgeReport["failed"][number]): boolean {
+  return failure.reason === "Occupied" || failure.reason === "Exists";
 }
 
 function purged({ keys, failed }: PurgeReport, dryRun: boolean): string {
