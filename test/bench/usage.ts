@@ -28,6 +28,27 @@ async function cpuTicks(pid: number): Promise<number> {
   return Number(fields[11]) + Number(fields[12]);
 }
 
+/** Processor time in milliseconds, this process as `bench`, the others by their names in the bed. */
+export type CpuMs = Readonly<Record<string, number>>;
+
+/** Runs `work` and returns what every process of the bed has used meanwhile. */
+export async function cpuDuring<T>(bed: Bed, work: () => Promise<T>): Promise<{ result: T; cpuMs: CpuMs }> {
+  const before = await cpuNow(bed);
+  const result = await work();
+  const after = await cpuNow(bed);
+  return { result, cpuMs: Object.fromEntries([...after].map(([name, ms]) => [name, ms - (before.get(name) ?? 0)])) };
+}
+
+async function cpuNow(bed: Bed): Promise<Map<string, number>> {
+  const { user, system } = process.cpuUsage();
+  const all = new Map([["bench", (user + system) / 1000]]);
+  for (const found of await findProcesses(bed.dir)) {
+    if (isWrapper(found) || found.name.endsWith("/init")) continue;
+    all.set(found.name, ((await cpuTicks(found.pid)) / ticksPerS) * 1000);
+  }
+  return all;
+}
+
 /** Share of one core, in percent, over `seconds`, of each process. */
 export async function cpuPercent(
   pids: readonly number[],
