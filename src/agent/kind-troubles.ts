@@ -1,4 +1,4 @@
-import type { KindState, KindTrouble } from "../capture/pool.ts";
+import type { KindState, KindTrouble } from "../capture/watch-table.ts";
 import { compileSelection } from "../capture/selection.ts";
 import type { GroupSpec } from "../config/group.ts";
 import { kindName } from "../objects/key.ts";

@@ -1,15 +1,16 @@
 import PQueue from "p-queue";
-import { linkedAbort, Pulse, type LinkedAbort } from "../abort.ts";
+import { linkedAbort, Pulse } from "../abort.ts";
 import type { Clock, Random } from "../clock.ts";
 import { hasCode } from "../errors.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { Discovery, DiscoveryChange } from "../kube/discovery.ts";
 import { KnownObjects } from "../kube/known.ts";
-import { Reflector, type ReflectorState } from "../kube/reflector.ts";
+import { Reflector } from "../kube/reflector.ts";
 import type { KubeKind, KubeResource, ObjectPlace } from "../kube/resource.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
 import { isCaptured, labelSelectorFor } from "./rules.ts";
+import { definitionKind, type Watch, watchId, WatchTable } from "./watch-table.ts";
 
 /** Somebody who wants to know of all objects that can belong to a group. Called synchronously, must not throw. */
 export interface PoolSubscriber {
@@ -35,75 +36,28 @@ export interface WatchPoolOptions {
   readonly versions?: ReadonlyMap<string, string>;
 }
 
-/**
- * Why the objects of a kind are not followed at present:
- * - `forbidden`: permission to read them is missing
- * - `missing`: the kind is defined and not served
- * - `rewound`: the API server was restored from a backup; {@link WatchPool.acceptRewind} goes on
- * - `unreadable`: the API server has answered with errors for some time
- */
-export type KindTrouble = "forbidden" | "missing" | "rewound" | "unreadable";
-
-/** How the objects of one kind are read at present. */
-export interface KindState extends ReflectorState {
-  readonly group: string;
-  readonly kind: string;
-  readonly plural: string;
-  readonly namespaced: boolean;
-  readonly version: string;
-  readonly trouble: KindTrouble | undefined;
-  /** `undefined`: the whole cluster. */
-  readonly namespace: string | undefined;
-}
-
 /** Pages in memory at once: four of about 1 MB of text, some 10 MB parsed. */
 const listsMaxCount = 4;
 
-/**
- * A kind that the API server refuses to list for so long (its conversion webhook or its aggregated API is broken) is
- * gone on without: it counts as unknown, and all others would else never be protected, nor stopped.
- */
-const brokenAfterMs = 30_000;
-
-const definitionKind = "apiextensions.k8s.io/CustomResourceDefinition";
-
 const none: ReadonlySet<string> = new Set();
-
-interface Watch {
-  readonly reflector: Reflector;
-  readonly scope: LinkedAbort;
-  readonly sinceMs: number;
-  /** Since when it has not been followed; `undefined` while it is. */
-  failingSinceMs: number | undefined;
-}
-
-interface Entry {
-  readonly resource: KubeResource;
-  /** Of the whole cluster. */
-  readonly cluster: Watch;
-  /** Per namespace, while the whole cluster may not be read. */
-  readonly namespaced: Map<string, Watch>;
-}
 
 /**
  * One watch per kind for all groups of a site. Groups choose among what they are told; a kind that appears later is
  * followed from then on, one that disappears takes its objects with it.
  */
-export class WatchPool {
+export class WatchPool extends WatchTable {
   readonly #options: WatchPoolOptions;
   readonly #lists = new PQueue({ concurrency: listsMaxCount });
-  readonly #entries = new Map<string, Entry>();
   readonly #subscribers = new Set<PoolSubscriber>();
   readonly #progress = new Set<() => void>();
   readonly #running = new Set<Promise<void>>();
-  readonly #versions: Map<string, string>;
   #accepting = 0;
   #signal: AbortSignal | undefined;
   #allStarted = false;
 
   constructor(options: WatchPoolOptions) {
+    super(options.discovery, options.clock, options.versions);
     this.#options = options;
-    this.#versions = new Map(options.versions);
   }
 
   /**
@@ -116,14 +70,14 @@ export class WatchPool {
     const kinds = this.#options.discovery.kinds();
     const namespaces = kinds.filter(({ group, kind }) => group === "" && kind === "Namespace");
     for (const kind of namespaces) this.#start(kind);
-    await this.#when(() => this.#isSettled(), signal);
+    await this.#when(() => this.isSettled(), signal);
     for (const kind of this.#options.discovery.kinds()) this.#start(kind);
     this.#allStarted = true;
     this.#progressed();
     // Every watch ends with the signal, and nothing but the signal ends this.
     await new Pulse().wait({ signal }).catch(async (error: unknown) => {
       await Promise.all(this.#running);
-      this.#entries.clear();
+      this.entries.clear();
       throw error;
     });
   }
@@ -170,7 +124,7 @@ export class WatchPool {
     only: KubeResource | undefined,
     work: (reflector: Reflector, resource: KubeResource) => Promise<void>,
   ): Promise<void> {
-    const chosen = [...this.#entries.values()].filter(
+    const chosen = [...this.entries.values()].filter(
       ({ resource }) =>
         resource.namespaced === (namespace !== undefined) &&
         (only === undefined || (only.plural === resource.plural && only.group === resource.group)),
@@ -189,129 +143,19 @@ export class WatchPool {
     await Promise.all(tasks);
   }
 
-  /** The resource in which objects of a kind are read, if they are. */
-  resource(group: string, kind: string): KubeResource | undefined {
-    return this.#entries.get(`${group}/${kind}`)?.resource;
-  }
-
-  /** State of every watch. */
-  states(): KindState[] {
-    return [...this.#entries.values()].flatMap(({ resource, cluster, namespaced }) =>
-      [[undefined, cluster] as const, ...namespaced].map(([namespace, watch]) => ({
-        group: resource.group,
-        kind: resource.kind,
-        plural: resource.plural,
-        namespaced: resource.namespaced,
-        version: resource.version,
-        trouble: this.#troubleOf(watch),
-        namespace,
-        ...watch.reflector.state(),
-      })),
-    );
-  }
-
-  #troubleOf(watch: Watch): KindTrouble | undefined {
-    const { phase } = watch.reflector.state();
-    if (phase === "forbidden" || phase === "missing" || phase === "rewound") return phase;
-    const { failingSinceMs } = watch;
-    const lasts = failingSinceMs !== undefined && this.#options.clock.monotonicMs() - failingSinceMs >= brokenAfterMs;
-    return lasts && this.#isBroken(watch) ? "unreadable" : undefined;
-  }
-
-  /**
-   * The latest version of the API server seen per watch. Kept durably and given to the next process, they tell that
-   * the API server was restored from a backup while no agent ran.
-   */
-  versions(): ReadonlyMap<string, string> {
-    for (const { resource, cluster, namespaced } of this.#entries.values()) {
-      for (const [namespace, { reflector }] of [[undefined, cluster] as const, ...namespaced]) {
-        const { highest } = reflector.state();
-        if (highest !== undefined) this.#versions.set(watchId(resource, namespace), highest);
-      }
-    }
-    return this.#versions;
-  }
-
-  /**
-   * Whether it is known which objects of a kind exist in a namespace (`""`: cluster-scoped). `false` for a kind that
-   * may not be read, was never listed, or is served by an API that does not answer.
-   */
-  isKnown(group: string, kind: string, namespace: string): boolean {
-    const entry = this.#entries.get(`${group}/${kind}`);
-    if (entry !== undefined) {
-      const watch = entry.namespaced.get(namespace) ?? entry.cluster;
-      return watch.reflector.state().synced;
-    }
-    const { discovery } = this.#options;
-    if (discovery.broken().some(({ groupVersion }) => groupVersion.startsWith(`${group}/`))) return false;
-    return !this.#hasUnservedDefinition(group);
-  }
-
-  /** An API server that has just started does not serve everything that is defined. */
-  #hasUnservedDefinition(group: string): boolean {
-    const served = new Set([...this.#entries.values()].map(({ resource }) => `${resource.plural}.${resource.group}`));
-    const definitions = this.#entries.get(definitionKind)?.cluster.reflector.known.places() ?? [];
-    for (const { name } of definitions) {
-      const dot = name.indexOf(".");
-      if (name.slice(dot + 1) === group && !served.has(name) && !this.#isUncaptured(group, name.slice(0, dot)))
-        return true;
-    }
-    return false;
-  }
-
-  /** Served, and of a sort that is never read. */
-  #isUncaptured(group: string, plural: string): boolean {
-    return this.#options.discovery.kinds().some((kind) => kind.group === group && kind.versions[0].plural === plural);
-  }
-
-  /**
-   * Whether it is known of every kind which objects exist in these namespaces and in the cluster: only then is what
-   * nothing seems to need not needed. `matters` leaves kinds out.
-   */
-  knowsAll(namespaces: readonly string[], matters: (group: string, kind: string) => boolean): boolean {
-    return [...this.#entries.values()].every(({ resource: { group, kind, namespaced } }) => {
-      if (!matters(group, kind)) return true;
-      return (namespaced ? namespaces : [""]).every((namespace) => this.isKnown(group, kind, namespace));
-    });
-  }
-
-  /** Whether the object was there when its kind was last heard of. */
-  exists(group: string, kind: string, place: ObjectPlace): boolean {
-    const entry = this.#entries.get(`${group}/${kind}`);
-    if (entry === undefined) return false;
-    const watches = [entry.cluster, entry.namespaced.get(place.namespace ?? "")];
-    return watches.some((watch) => watch?.reflector.known.version(place) !== undefined);
-  }
-
-  /** Whether the objects of a kind in a namespace are being read at present. */
-  isReadable(group: string, kind: string, namespace: string): boolean {
-    const entry = this.#entries.get(`${group}/${kind}`);
-    if (entry === undefined) return this.isKnown(group, kind, namespace);
-    const { phase, synced } = (entry.namespaced.get(namespace) ?? entry.cluster).reflector.state();
-    return synced && phase !== "forbidden" && phase !== "missing" && phase !== "rewound";
-  }
-
   /** Resolves when every kind has been listed once, or has shown that it cannot be. */
   async whenSynced({ signal }: { signal: AbortSignal }): Promise<void> {
-    await this.#when(() => this.#allStarted && this.#isSettled(), signal);
-  }
-
-  /** Longest time since any watch that is at work heard from the API server; `undefined` before the first did. */
-  lastEventAgeMs(): number | undefined {
-    const ages = this.states().flatMap(({ phase, lastEventAgeMs }) =>
-      phase === "watching" && lastEventAgeMs !== undefined ? [lastEventAgeMs] : [],
-    );
-    return ages.length === 0 ? undefined : Math.max(...ages);
+    await this.#when(() => this.#allStarted && this.isSettled(), signal);
   }
 
   /** Lists every kind anew, for a caller that has a reason to doubt the watches. */
   relist(): void {
-    for (const watch of this.#watches()) watch.reflector.relist();
+    for (const watch of this.watches()) watch.reflector.relist();
   }
 
   /** Begins every watch anew where it is, for a caller that doubts the connections: cheap. */
   rewatch(): void {
-    for (const watch of this.#watches()) watch.reflector.rewatch();
+    for (const watch of this.watches()) watch.reflector.rewatch();
   }
 
   /** After the API server was restored from a backup: what it holds now is right. Returns how many kinds were waiting. */
@@ -320,8 +164,8 @@ export class WatchPool {
       this.states().flatMap(({ trouble, group, kind }) => (trouble === "rewound" ? [`${group}/${kind}`] : [])),
     );
     // Kinds that are not read yet would find out one after the other.
-    this.#versions.clear();
-    for (const watch of this.#watches()) watch.reflector.acceptRewind();
+    this.seenVersions.clear();
+    for (const watch of this.watches()) watch.reflector.acceptRewind();
     return waiting.size;
   }
 
@@ -335,13 +179,6 @@ export class WatchPool {
   /** Asks `chooseVersion` anew for every kind. */
   reconsider(): void {
     this.#follow({ added: [], removed: [], changed: this.#options.discovery.kinds() });
-  }
-
-  *#watches(): Generator<Watch> {
-    for (const { cluster, namespaced } of this.#entries.values()) {
-      yield cluster;
-      yield* namespaced.values();
-    }
   }
 
   async #when(condition: () => boolean, signal: AbortSignal): Promise<void> {
@@ -358,26 +195,10 @@ export class WatchPool {
     }
   }
 
-  #isSettled(): boolean {
-    if (this.#entries.size === 0) return false;
-    for (const watch of this.#watches()) {
-      const { synced, phase } = watch.reflector.state();
-      if (!synced && phase !== "forbidden" && phase !== "missing" && !this.#isBroken(watch)) return false;
-    }
-    return true;
-  }
-
-  /** An API server that is away says nothing of a kind: then everything waits for it. */
-  #isBroken({ reflector, sinceMs }: Watch): boolean {
-    const { phase, error } = reflector.state();
-    const answered = phase === "waiting" && error?.code === "KubeRejected";
-    return answered && this.#options.clock.monotonicMs() - sinceMs >= brokenAfterMs;
-  }
-
   #follow(change: DiscoveryChange): void {
-    for (const kind of change.removed) if (!this.#isDefined(kind)) this.#stop(`${kind.group}/${kind.kind}`, true);
+    for (const kind of change.removed) if (!this.isDefined(kind)) this.#stop(`${kind.group}/${kind.kind}`, true);
     for (const kind of [...change.changed, ...change.added]) {
-      const entry = this.#entries.get(`${kind.group}/${kind.kind}`);
+      const entry = this.entries.get(`${kind.group}/${kind.kind}`);
       const chosen = this.#choose(kind);
       if (entry !== undefined && chosen?.version === entry.resource.version) continue;
       // Read in another version, or no longer readable; what is known to exist is handed over, and told of anew.
@@ -386,18 +207,9 @@ export class WatchPool {
     }
   }
 
-  /**
-   * Its definition stands: an API server that has just started does not serve every kind at once, and none of its
-   * objects has gone. The watch shows the kind as missing, and goes on when it is served again.
-   */
-  #isDefined({ versions: [{ plural, group }] }: KubeKind): boolean {
-    const definitions = this.#entries.get(definitionKind)?.cluster.reflector;
-    return definitions?.known.version({ name: `${plural}.${group}` }) !== undefined;
-  }
-
   /** A definition is gone: so is its kind, where that had only ceased to be served before. */
   #undefined(name: string): void {
-    for (const [id, { resource }] of this.#entries) {
+    for (const [id, { resource }] of this.entries) {
       const { plural, group, kind } = resource;
       if (name === `${plural}.${group}` && this.#options.discovery.find(group, kind) === undefined)
         this.#stop(id, true);
@@ -412,14 +224,14 @@ export class WatchPool {
   #start(kind: KubeKind, known?: KnownObjects): void {
     const id = `${kind.group}/${kind.kind}`;
     const resource = this.#choose(kind);
-    if (resource === undefined || this.#entries.has(id) || this.#signal?.aborted !== false) return;
-    this.#entries.set(id, { resource, cluster: this.#watch(resource, undefined, known), namespaced: new Map() });
+    if (resource === undefined || this.entries.has(id) || this.#signal?.aborted !== false) return;
+    this.entries.set(id, { resource, cluster: this.#watch(resource, undefined, known), namespaced: new Map() });
   }
 
   #stop(id: string, gone: boolean): void {
-    const entry = this.#entries.get(id);
+    const entry = this.entries.get(id);
     if (entry === undefined) return;
-    this.#entries.delete(id);
+    this.entries.delete(id);
     for (const { scope, reflector } of [entry.cluster, ...entry.namespaced.values()]) {
       scope.abort(new Error("the kind is no longer read"));
       if (!gone) continue;
@@ -436,7 +248,7 @@ export class WatchPool {
       namespace,
       labelSelector: labelSelectorFor(resource.group, resource.kind),
       known: known ?? new KnownObjects(),
-      highest: this.#versions.get(watchId(resource, namespace)),
+      highest: this.seenVersions.get(watchId(resource, namespace)),
       handler: {
         upsert: (object) => {
           for (const subscriber of this.#subscribers) subscriber.upsert(resource, object);
@@ -484,7 +296,7 @@ export class WatchPool {
     if (this.#signal?.aborted !== false) return;
     const wanted = new Set<string>();
     for (const subscriber of this.#subscribers) for (const namespace of subscriber.namespaces()) wanted.add(namespace);
-    for (const { resource, cluster, namespaced } of this.#entries.values()) {
+    for (const { resource, cluster, namespaced } of this.entries.values()) {
       if (!resource.namespaced) continue;
       const { phase } = cluster.reflector.state();
       // Between two refused tries the phase is `listing`; only success ends the reading by namespace.
@@ -499,8 +311,4 @@ export class WatchPool {
       }
     }
   }
-}
-
-function watchId({ group, kind }: KubeResource, namespace: string | undefined): string {
-  return `${group}/${kind}/${namespace ?? ""}`;
 }

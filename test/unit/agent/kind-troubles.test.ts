@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { troubledKinds, troubleVerdict } from "../../../src/agent/kind-troubles.ts";
 import { mayFollowRestored } from "../../../src/agent/rewind.ts";
-import type { KindState, KindTrouble } from "../../../src/capture/pool.ts";
+import type { KindState, KindTrouble } from "../../../src/capture/watch-table.ts";
 import { parseGroup } from "../../../src/config/parse-group.ts";
 
 function state(group: string, kind: string, trouble?: KindTrouble, change: Partial<KindState> = {}): KindState {
