@@ -17,6 +17,7 @@ import type { Seal } from "../failover/messages.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { DigestTable } from "../objects/digest.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
+import { isWorkload } from "./kind-troubles.ts";
 import { readOrigin, writeOrigin } from "./origin.ts";
 
 export interface FinalDigest {
@@ -54,10 +55,21 @@ export interface ActionHost {
   whenCurrent(options: ActionOptions): Promise<void>;
   outcome(outcome: CommandOutcome): void;
   notice(notice: Notice): void;
-  /** The group was taken down here. */
-  stopped(report: DemoteReport): void;
-  /** The group runs here. */
-  started(goal: StartGoal, report: { readonly failed: number; readonly tookMs: number }): void;
+  /** The group was taken down here, as far as its objects can be read. */
+  stopped(report: DemoteReport, unread: readonly string[]): void;
+  /** Kinds (`group/Kind`) that can hold what runs and of which the group's objects cannot be read at present. */
+  unreadKinds(): readonly string[];
+  /** From now on what is taken down is kept so, by calling `hold` again and again. */
+  keepDown(hold: (options: ActionOptions) => Promise<void>): void;
+  /** Ends that; resolves when nothing of it is under way. */
+  stopKeeping(): Promise<void>;
+  /** The group runs here; `rpoMs` is the most of what the other site did last that can be missing. */
+  started(
+    goal: StartGoal,
+    report: { readonly failed: number; readonly tookMs: number; readonly rpoMs: number | undefined },
+  ): void;
+  /** Time since the journal was last known to hold everything of the peer; undefined when it never was. */
+  standbyAgeMs(): number | undefined;
   /** The group's objects as this site has them. */
   localObjects(options: ActionOptions): Promise<readonly LocalObject[]>;
   /** Shows the group's object at this site as what it is: the original, or a mirror of the peer's. */
@@ -83,6 +95,8 @@ export class SiteActions implements GroupActions {
     const { journal, applier } = this.#host;
     const epoch = formatEpoch(goal.cert.epoch);
     const startedMs = this.#host.nowMs();
+    const rpoMs = this.#lossOf(goal);
+    await this.#host.stopKeeping();
     await this.#host.openGate({ signal });
     await this.#host.stopPulling();
     let failed = 0;
@@ -106,8 +120,22 @@ export class SiteActions implements GroupActions {
     }
     await writeOrigin(journal, "own");
     await this.#host.serve(epoch);
-    this.#host.started(goal, { failed, tookMs: this.#host.nowMs() - startedMs });
+    this.#host.started(goal, { failed, tookMs: this.#host.nowMs() - startedMs, rpoMs });
   }
+
+  /**
+   * What the other site may have done that never came here, as an upper bound: the time from the last moment at which
+   * everything was here to the grant. Known at the first attempt; a switchover is only committed with nothing missing.
+   */
+  #lossOf({ cert, kind }: StartGoal): number | undefined {
+    const epoch = formatEpoch(cert.epoch);
+    if (this.#loss?.epoch === epoch) return this.#loss.ms;
+    const came = readOrigin(this.#host.journal) === "copy" && this.#host.journal.current;
+    const ms = kind === "commit" ? 0 : came ? this.#host.standbyAgeMs() : undefined;
+    this.#loss = { epoch, ms };
+    return ms;
+  }
+  #loss: { readonly epoch: string; readonly ms: number | undefined } | undefined;
 
   /** A person may start a standby that never had everything; nobody is to find out by what is missing. */
   #sayIncomplete(goal: StartGoal): void {
@@ -125,36 +153,56 @@ export class SiteActions implements GroupActions {
   async stopRunning(goal: { readonly reason: string }, { signal }: ActionOptions): Promise<void> {
     // The source of a switchover is stopped already, and its target may still be fetching what it lacks.
     if (readOrigin(this.#host.journal) !== "held") await this.#host.stopServing();
-    await this.#hold({ signal });
-    this.#host.notice({ code: "Stopped", message: goal.reason });
+    const unread = await this.#hold({ signal });
+    refuseUnread(unread.filter(isWorkload));
+    if (unread.length === 0) this.#host.notice({ code: "Stopped", message: goal.reason });
+    else this.#host.notice({ code: "StopIncomplete", message: `${goal.reason}; ${sentenceOf(unread)}` });
   }
 
   /**
    * Takes down what runs; what only waits to run is left alone. Rejects while anything of it could not be taken down.
-   * Noted before it is begun: after a crash in the middle of it the way back must be known.
+   * Noted before it is begun: after a crash in the middle of it the way back must be known. Returns the kinds that may
+   * hold more of what runs and cannot be read.
    */
-  async #hold({ signal, untilGone = false }: { signal: AbortSignal; untilGone?: boolean }): Promise<void> {
-    const { journal, applier } = this.#host;
+  async #hold({ signal, untilGone = false }: HoldOptions): Promise<readonly string[]> {
+    const { journal } = this.#host;
     const origin = readOrigin(journal);
-    if (origin !== "own" && origin !== "promoting" && origin !== "held") return;
+    if (origin !== "own" && origin !== "promoting" && origin !== "held") return [];
+    await this.#host.stopKeeping();
+    try {
+      const report = await this.#demote({ signal, untilGone });
+      const unread = this.#host.unreadKinds();
+      this.#host.stopped(report, unread);
+      refuseFailures("could not be taken down", report.failed);
+      if (origin === "promoting") await writeOrigin(journal, "copy");
+      return unread;
+    } finally {
+      if (readOrigin(journal) === "held") this.#host.keepDown((options) => this.#holdAgain(options));
+    }
+  }
+
+  async #demote({ signal, untilGone }: HoldOptions): Promise<DemoteReport> {
+    const { journal, applier } = this.#host;
     await this.#host.closeGate({ signal });
     const local = await this.#host.localObjects({ signal });
-    if (origin === "own") await writeOrigin(journal, "held");
-    const report = await applier.demote({
+    if (readOrigin(journal) === "own") await writeOrigin(journal, "held");
+    return applier.demote({
       epoch: journal.epoch() ?? lowestEpoch,
       local,
       spec: this.#host.group?.spec,
-      untilGone,
+      untilGone: untilGone ?? false,
       signal,
     });
-    this.#host.stopped(report);
-    refuseFailures("could not be taken down", report.failed);
-    if (origin === "promoting") await writeOrigin(journal, "copy");
+  }
+
+  async #holdAgain({ signal }: ActionOptions): Promise<void> {
+    if (readOrigin(this.#host.journal) !== "held") return;
+    refuseFailures("could not be kept down", (await this.#demote({ signal })).failed);
   }
 
   /** The group goes on being served: what is held back is read as what it was. The other site starts after this. */
   async quiesce(_goal: { readonly opId: string }, { signal }: ActionOptions): Promise<void> {
-    await this.#hold({ signal, untilGone: true });
+    refuseUnread(await this.#hold({ signal, untilGone: true }));
   }
 
   async prepareSeal(_goal: { readonly opId: string }, options: ActionOptions): Promise<SealContent> {
@@ -165,6 +213,7 @@ export class SiteActions implements GroupActions {
   async unquiesce(_goal: { readonly opId: string; readonly reason: string }, { signal }: ActionOptions): Promise<void> {
     const { journal, applier } = this.#host;
     if (readOrigin(journal) !== "held") return;
+    await this.#host.stopKeeping();
     await this.#host.openGate({ signal });
     const { failed } = await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
     refuseFailures("could not be brought back", failed);
@@ -192,6 +241,7 @@ export class SiteActions implements GroupActions {
     await this.#host.stopServing();
     this.#host.pull();
     await this.#host.whenCurrent(options);
+    await this.#host.stopKeeping();
     const differing = await applier.settleDivergence();
     const message = `${differing.length} objects differ from what took over; they are kept`;
     this.#host.notice({ code: "DivergenceKept", message });
@@ -206,6 +256,7 @@ export class SiteActions implements GroupActions {
     this.#host.pull();
     // What this site ran is overwritten only by something that is known to be whole.
     if (origin !== "none" && origin !== "copy") await this.#host.whenCurrent({ signal });
+    await this.#host.stopKeeping();
     await this.#host.stopCapture();
     await writeOrigin(journal, "copy");
     await this.#host.showObject("mirror", { signal });
@@ -222,6 +273,24 @@ export class SiteActions implements GroupActions {
   notice(notice: Notice): void {
     this.#host.notice(notice);
   }
+}
+
+interface HoldOptions extends ActionOptions {
+  readonly untilGone?: boolean;
+}
+
+function sentenceOf(unread: readonly string[]): string {
+  return `${unread.join(", ")} cannot be read: what runs by them may run on`;
+}
+
+/** What cannot be seen cannot be said to have stopped. */
+function refuseUnread(unread: readonly string[]): void {
+  if (unread.length === 0) return;
+  throw new LifeboatError("FailoverRefused", `the stop is not complete: ${sentenceOf(unread)}`, {
+    op: "agent.role",
+    retryable: true,
+    hint: "give the agent permission to read them, mend what serves them, or exclude the kinds from the group",
+  });
 }
 
 /** An action that did not reach its goal rejects, so that it is begun anew. */

@@ -22,10 +22,12 @@ import { GroupNamespaces } from "./group-namespaces.ts";
 import { GroupSpecs } from "./group-spec.ts";
 import { explainFence, guardedGroup } from "./guard-scope.ts";
 import type { Fence, GuardedSide } from "./guards.ts";
+import { Holding } from "./holding.ts";
 import { keptObjects, type KeptObject } from "./kept.ts";
+import { unreadKinds } from "./kind-troubles.ts";
 import type { GroupAges } from "./metrics.ts";
 import { ShownObject } from "./mirror.ts";
-import { readEnded, readOrigin, writeOrigin } from "./origin.ts";
+import { ranHere, readEnded, readOrigin, writeOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
 import { GroupProtocol } from "./protocol.ts";
 import { GroupPulling } from "./pulling.ts";
@@ -47,6 +49,8 @@ export interface StartReport {
   readonly goal: StartGoal;
   readonly failed: number;
   readonly tookMs: number;
+  /** At most this much of what the other site did last is missing; undefined where that is not known. */
+  readonly rpoMs: number | undefined;
   readonly atMs: number;
 }
 
@@ -71,6 +75,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   readonly #applying: Background;
   readonly #shown: ShownObject;
   readonly #ending: GroupEnding;
+  readonly #holding: Holding;
   readonly #namespaces: GroupNamespaces;
   readonly #gate: GroupGate;
   #outcomes: readonly CommandOutcome[] = [];
@@ -97,6 +102,8 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       group: name,
       ...(parts.journalKey === undefined ? {} : { key: parts.journalKey }),
     });
+    // Before anything asks what is here: SQLite writes before it returns.
+    if (ranHere(this.journal, parts.records, config.site)) void writeOrigin(this.journal, "own");
     this.applier = this.#newApplier();
     const { journal } = this;
     const common = { name, parts, log, signal, onChange };
@@ -107,6 +114,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       isSource: () => this.#specs.isSource,
       onAdopting: () => this.#adoptRunning(),
       onReleased: (held) => this.#released(held),
+      keptData: (epoch) => this.#pulling.keptFor(epoch),
     });
     this.#namespaces = new GroupNamespaces({ site: config.site, journal });
     this.#gate = new GroupGate({
@@ -125,6 +133,13 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       journal,
       peer: () => this.#peer(),
       onData: (data) => this.#protocol.setData(data),
+    });
+    this.#holding = new Holding({
+      ...common,
+      pool: parts.pool,
+      namespaces: () => this.#serving.capture?.report().namespaces ?? [],
+      clock,
+      random,
     });
     this.#ending = new GroupEnding({
       ...common,
@@ -434,9 +449,26 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     this.#options.onChange();
   }
 
-  stopped({ stopped, failed, stoppedMs }: DemoteReport): void {
-    const message = `took down ${stopped.length} workloads in ${stoppedMs} ms, ${failed.length} failed`;
+  stopped({ stopped, failed, stoppedMs }: DemoteReport, unread: readonly string[]): void {
+    const done = `took down ${stopped.length} workloads in ${stoppedMs} ms, ${failed.length} failed`;
+    const message = unread.length === 0 ? done : `${done}; not complete: ${unread.join(", ")} cannot be read`;
     this.notice({ code: "TakenDown", message });
+  }
+
+  unreadKinds(): string[] {
+    const spec = this.group?.spec;
+    if (spec === undefined) return [];
+    const namespaces = this.#serving.capture?.report().namespaces ?? [];
+    const { pool, config } = this.#parts;
+    return unreadKinds(pool.states(), { name: this.name, site: config.site, spec, namespaces });
+  }
+
+  keepDown(hold: (options: { readonly signal: AbortSignal }) => Promise<void>): void {
+    this.#holding.start(hold);
+  }
+
+  stopKeeping(): Promise<void> {
+    return this.#holding.stop();
   }
 
   /** The object is gone from this site, for a reason yet unknown. */
@@ -480,7 +512,11 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     return this.object !== undefined && !this.orphaned;
   }
 
-  started(goal: StartGoal, report: { readonly failed: number; readonly tookMs: number }): void {
+  standbyAgeMs(): number | undefined {
+    return this.#pulling.ageMs();
+  }
+
+  started(goal: StartGoal, report: Omit<StartReport, "goal" | "atMs">): void {
     this.#parts.metrics.started(this.name, goal.kind, report.tookMs);
     this.#lastStart = { goal, ...report, atMs: this.#parts.clock.wallMs() };
     const message = `runs here under epoch ${formatEpoch(goal.cert.epoch)} (${goal.kind}), ${report.failed} objects failed`;
@@ -490,6 +526,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   /** Ends everything in order; what runs at the site goes on. Of a group that has ended nothing is remembered. */
   async close({ forget = false }: { readonly forget?: boolean } = {}): Promise<void> {
     await this.#protocol.stop();
+    await this.#holding.stop();
     if (forget) {
       await this.#protocol.forget();
       this.#gate.remove();

@@ -117,3 +117,31 @@ export function troubleVerdict(troubles: readonly TroubledKind[]): [reason: stri
 export function troubleCode(what: TroubledKind["what"]): string {
   return what === "uncommon" ? "NoCommonVersion" : `Kind${what[0]?.toUpperCase()}${what.slice(1)}`;
 }
+
+/** Kinds of every cluster that run pods. */
+const workloads: ReadonlySet<string> = new Set([
+  "Pod",
+  "ReplicationController",
+  "apps/DaemonSet",
+  "apps/Deployment",
+  "apps/ReplicaSet",
+  "apps/StatefulSet",
+  "batch/CronJob",
+  "batch/Job",
+]);
+
+export function isWorkload(kind: string): boolean {
+  return workloads.has(kind);
+}
+
+/** Whether something may run by an object of the kind: workloads, and whatever a cluster has been extended with. */
+export function mayRun(kind: string): boolean {
+  const group = kind.includes("/") ? kind.slice(0, kind.indexOf("/")) : "";
+  return isWorkload(kind) || (group.includes(".") && !group.endsWith(".k8s.io"));
+}
+
+/** Kinds by which something of the group may run here unseen. */
+export function unreadKinds(states: readonly KindState[], question: Omit<TroubleQuestion, "uncommon">): string[] {
+  const troubles = troubledKinds(states, { ...question, uncommon: new Map() });
+  return troubles.flatMap(({ what, kind }) => (what !== "rewound" && mayRun(kind) ? [kind] : []));
+}

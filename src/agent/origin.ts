@@ -1,3 +1,5 @@
+import type { DurableRecords } from "../failover/runner/records.ts";
+import { GroupRecords } from "../failover/runner/records.ts";
 import type { Journal } from "../journal/journal.ts";
 
 /**
@@ -19,6 +21,16 @@ export function readOrigin(journal: Journal): Origin {
 
 export async function writeOrigin(journal: Journal, origin: Origin): Promise<void> {
   if (readOrigin(journal) !== origin) await journal.putState(recordName, origin);
+}
+
+/**
+ * Whether this site ran the group and its journal, which would say so, was lost: the failover record outlives it. What
+ * is saved of a former run was taken down before, so that it counts no more.
+ */
+export function ranHere(journal: Journal, records: DurableRecords, site: string): boolean {
+  if (readOrigin(journal) !== "none" || journal.synced) return false;
+  const { cert, divergence } = new GroupRecords(records, journal.group).read();
+  return cert?.holder === site || (divergence !== null && !divergence.saved);
 }
 
 const endedName = "agent/ended";

@@ -21,6 +21,8 @@ export interface ProtocolOptions {
   readonly isSource: () => boolean;
   /** Before the first grant: what runs is to be served. */
   readonly onAdopting: () => Promise<void>;
+  /** How good a standby this site was for the source of an epoch when its last process ended, where that is known. */
+  readonly keptData: (epoch: string) => StandbyData | undefined;
   /**
    * The group has ended, and `held` says whether by this site's hand. Resolves with whether one of its name is here
    * already, which then begins anew.
@@ -31,6 +33,12 @@ export interface ProtocolOptions {
   /** Must not throw. */
   readonly onChange: () => void;
 }
+
+/**
+ * A state file that was set back needs one new beginning, above what others have heard. Whoever is followed again after
+ * that is one of two agents of the site that take the group from each other: it stands by, and the other one leads.
+ */
+const depositionsMax = 2;
 
 /** The epoch under which a group is served before its first grant: below every other. */
 const adoptingEpoch = "0.0";
@@ -43,6 +51,9 @@ export class GroupProtocol {
   #ending = false;
   #again = new Pulse();
   #group: ProtectionGroup | undefined;
+  /** Highest incarnation of another agent of this site that was heard of. */
+  #followedBy = 0;
+  #depositions = 0;
 
   constructor(options: ProtocolOptions) {
     this.#options = options;
@@ -64,8 +75,13 @@ export class GroupProtocol {
         using _listener = runner.onChange(onChange);
         runner.setFence(parts.guards.begin(name, policyOf(current.spec).timing.stopBoundMs));
         runner.setEnding(this.#ending);
+        this.#tellKept(runner);
         if (runner.state.phase.type === "Adopting") await onAdopting();
-        await runner.run(inner);
+        await runner.run(inner).catch(async (error: unknown) => {
+          inner.signal.throwIfAborted();
+          await this.#deposed(runner, inner.signal);
+          throw error;
+        });
       }
       const held = runner.state.record.cert?.holder === parts.config.site;
       await parts.guards.release(name, runner.state.record.cert);
@@ -82,6 +98,26 @@ export class GroupProtocol {
     });
   }
 
+  /** Waits for ever where another agent of this site leads. */
+  async #deposed({ state }: FailoverRunner, signal: AbortSignal): Promise<void> {
+    if (state.deposedBy <= state.record.incarnation) return;
+    this.#followedBy = Math.max(this.#followedBy, state.deposedBy);
+    if (++this.#depositions < depositionsMax) return;
+    this.#options.log.error(
+      { incarnation: state.record.incarnation, followedBy: state.deposedBy },
+      "another agent of this site leads the group; this one stands by until it is started again. Stop one of them",
+    );
+    await new Pulse().wait({ signal });
+  }
+
+  /** A restart in the middle of a disaster must not make a good standby one that knows nothing of itself. */
+  #tellKept(runner: FailoverRunner): void {
+    const { cert } = runner.state.record;
+    if (cert === null || cert.holder === this.#options.parts.config.site) return;
+    const data = this.#options.keptData(formatEpoch(cert.epoch));
+    if (data !== undefined) runner.setData(data);
+  }
+
   /** The group was deleted and its standby knows, or it is there again. Kept for the protocol's next process. */
   setEnding(ending: boolean): void {
     this.#ending = ending;
@@ -92,7 +128,7 @@ export class GroupProtocol {
     const { parts, name, actions, isSource, log } = this.#options;
     const { config, records, bootId, links, clock, random } = parts;
     // One that failed has used its number up: what it had sent would make its successor's messages look old.
-    const incarnation = await claimIncarnation(records, clock);
+    const incarnation = await claimIncarnation(records, clock, this.#followedBy);
     return FailoverRunner.open({
       config: {
         group: name,

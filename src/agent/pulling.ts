@@ -54,6 +54,11 @@ export class GroupPulling {
     return this.#freshness.ageMs();
   }
 
+  /** What an earlier process knew of the source of that epoch; see {@link StandbyFreshness.keptFor}. */
+  keptFor(epoch: string): StandbyData | undefined {
+    return this.#freshness.keptFor(epoch);
+  }
+
   /** Begins to pull from the peer, where that is not done already. */
   start(): void {
     if (this.#pulling !== undefined) return;

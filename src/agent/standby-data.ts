@@ -3,6 +3,18 @@ import type { StandbyData } from "../failover/runner/runner.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { PullEvent } from "../stream/pull.ts";
 
+/** When the journal last held everything of the source, for the next process. */
+const recordName = "agent/caughtUp";
+/** A restart makes the standby's data look older by up to this; each note costs one fsync. */
+const noteEveryMs = 2000;
+
+interface CaughtUp {
+  /** Milliseconds since 1970: the monotonic clock ends with the process. */
+  readonly wallMs: number;
+  /** Under which the source served. */
+  readonly epoch: string;
+}
+
 /**
  * How good the journal of a standby is, told from what happens on its stream. Lag is judged at each contact with the
  * source and not while there is none: what a disaster loses is what the source had and the standby did not when the
@@ -13,11 +25,24 @@ export class StandbyFreshness {
   readonly #clock: Clock;
   /** When the journal last held everything that the source had announced; `undefined` until it first did. */
   #caughtUpMs: number | undefined;
+  #notedMs = -Infinity;
   #head = 0;
 
   constructor(journal: Journal, clock: Clock) {
     this.#journal = journal;
     this.#clock = clock;
+    const kept = this.#kept();
+    if (kept !== undefined) this.#caughtUpMs = clock.monotonicMs() - kept.agoMs;
+  }
+
+  /**
+   * What an earlier process knew of the source of `epoch`, for as long as this one has not heard it. Undefined where it
+   * was not complete, followed another epoch, or where the wall clock was set back so that its age cannot be told.
+   */
+  keptFor(epoch: string): StandbyData | undefined {
+    const kept = this.#kept();
+    if (kept === undefined || kept.epoch !== epoch) return undefined;
+    return { readiness: "Ready", lagMs: 0, recoveryPoint: this.#recoveryPoint(), contactAgoMs: kept.agoMs };
   }
 
   /** What to tell the failover protocol after this event, or nothing. */
@@ -30,11 +55,14 @@ export class StandbyFreshness {
     const nowMs = this.#clock.monotonicMs();
     const position = this.#journal.position();
     const current = this.#journal.current && position !== undefined;
-    if (current && position.seq >= this.#head) this.#caughtUpMs = nowMs;
+    if (current && position.seq >= this.#head) {
+      this.#caughtUpMs = nowMs;
+      this.#note(nowMs);
+    }
     return {
       readiness: current ? "Ready" : "Syncing",
       lagMs: this.#caughtUpMs === undefined || !current ? null : nowMs - this.#caughtUpMs,
-      recoveryPoint: position === undefined ? "" : `${position.ring}/${position.seq}`,
+      recoveryPoint: this.#recoveryPoint(),
     };
   }
 
@@ -42,4 +70,31 @@ export class StandbyFreshness {
   ageMs(): number | undefined {
     return this.#caughtUpMs === undefined ? undefined : this.#clock.monotonicMs() - this.#caughtUpMs;
   }
+
+  #recoveryPoint(): string {
+    const position = this.#journal.position();
+    return position === undefined ? "" : `${position.ring}/${position.seq}`;
+  }
+
+  /** Losing a note only makes a restarted standby look older than it is. */
+  #note(nowMs: number): void {
+    const epoch = this.#journal.epoch();
+    if (epoch === undefined || nowMs - this.#notedMs < noteEveryMs) return;
+    this.#notedMs = nowMs;
+    const caughtUp: CaughtUp = { wallMs: this.#clock.wallMs(), epoch };
+    this.#journal.putState(recordName, caughtUp).catch(() => undefined);
+  }
+
+  /** Also not while the journal is being compared with a source that was not complete here yet. */
+  #kept(): (CaughtUp & { readonly agoMs: number }) | undefined {
+    const stored = this.#journal.getState(recordName);
+    if (!isCaughtUp(stored) || !this.#journal.current || stored.epoch !== this.#journal.epoch()) return undefined;
+    const agoMs = this.#clock.wallMs() - stored.wallMs;
+    return agoMs < 0 ? undefined : { ...stored, agoMs };
+  }
+}
+
+function isCaughtUp(value: unknown): value is CaughtUp {
+  if (typeof value !== "object" || value === null || !("wallMs" in value) || !("epoch" in value)) return false;
+  return typeof value.wallMs === "number" && typeof value.epoch === "string";
 }

@@ -16,6 +16,8 @@ const labelKeyMaxLength = nameMaxLength + 1 + labelMaxLength;
 /** A kind as `group/Kind`, or a pattern for some. */
 const kindMaxLength = 317;
 
+/** In the protocol's messages, logs and metrics this name stands for the witness. */
+export const witnessName = "witness";
 export const siteNamePattern = "^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$";
 const labelKeyPattern =
   "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
@@ -29,7 +31,9 @@ const named = (pattern: string, maxLength: number, message: string) =>
   z.string().max(maxLength).regex(new RegExp(pattern), { error: message });
 
 export const siteName = (description: string) =>
-  named(siteNamePattern, 32, "must be a short lower-case name, such as east").describe(description);
+  named(siteNamePattern, 32, "must be a short lower-case name, such as east")
+    .refine((name) => name !== witnessName, { error: `must not be ${witnessName}, which is no site` })
+    .describe(description);
 
 export const duration = (description: string) =>
   named(durationPattern, 32, "must be a duration, such as 500ms, 5s or 1m30s").describe(description);

@@ -49,7 +49,12 @@ const sitesSchema = z
   )
   .length(2, { error: "must name exactly two sites" })
   .describe("The two sites of the group. The first one is preferred: it is active first, and failback leads to it.")
-  .meta(rules({ rule: "self.size() != 2 || self[0].name != self[1].name", message: "the two sites must differ" }));
+  .meta(
+    rules(
+      { rule: "self.size() != 2 || self[0].name != self[1].name", message: "the two sites must differ" },
+      { rule: "self.all(s, s.name != 'witness')", message: "a site must not be named witness" },
+    ),
+  );
 
 const selectSchema = z
   .strictObject({

@@ -21,12 +21,13 @@ const runningName = (group: string) => `failover/running/${group}`;
 
 /**
  * A new incarnation of this site, for an agent that runs alone: above the stored one and not below the unix time in
- * seconds, so that a site whose disk was lost is not refused for ever as an older life of itself.
+ * seconds, so that a site whose disk was lost is not refused for ever as an older life of itself. `above` is a number
+ * that somebody has heard.
  */
-export async function claimIncarnation(records: DurableRecords, clock: Clock): Promise<number> {
+export async function claimIncarnation(records: DurableRecords, clock: Clock, above = 0): Promise<number> {
   const stored = records.getState(incarnationName);
   const last = typeof stored === "number" && Number.isSafeInteger(stored) ? stored : 0;
-  const incarnation = Math.max(last + 1, Math.floor(clock.wallMs() / 1000));
+  const incarnation = Math.max(last + 1, above + 1, Math.floor(clock.wallMs() / 1000));
   await records.putState(incarnationName, incarnation);
   return incarnation;
 }

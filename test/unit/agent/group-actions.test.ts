@@ -24,6 +24,10 @@ class Site implements Disposable {
   /** Calls in their order, each with what the objects were at that moment. */
   readonly calls: string[] = [];
   readonly notices: string[] = [];
+  rpoMs: number | undefined;
+  unread: string[] = [];
+  /** What keeps the group down, while something does. */
+  hold: ((options: { signal: AbortSignal }) => Promise<void>) | undefined;
   /** Failures of the next demotions and releases, one after the other. */
   readonly failures: Failure[] = [];
   crash = false;
@@ -74,7 +78,18 @@ class Site implements Disposable {
       outcome: () => undefined,
       notice: ({ code }) => void this.notices.push(code),
       stopped: () => undefined,
-      started: () => did("started"),
+      unreadKinds: () => this.unread,
+      keepDown: (hold) => {
+        this.hold = hold;
+      },
+      stopKeeping: async () => {
+        this.hold = undefined;
+      },
+      started: (_goal, { rpoMs }) => {
+        did("started");
+        this.rpoMs = rpoMs;
+      },
+      standbyAgeMs: () => 1234,
       localObjects: async () => [],
       showObject: async () => undefined,
       nowMs: () => 0,
@@ -203,4 +218,68 @@ test("the site where a group begins counts as running it: nothing there is a cop
     "serve (own)",
     "started (own)",
   ]);
+});
+
+test("a takeover can have lost what came since everything was here, a switchover nothing", async () => {
+  using site = new Site();
+  const position = { ring: "r", seq: 1 };
+  await site.journal.commit({ epoch: "7.0", position, records: [], complete: true }, { signal });
+  await writeOrigin(site.journal, "copy");
+  await site.actions.startRunning({ cert, kind: "takeover" }, { signal });
+  expect(site.rpoMs).toBe(1234);
+  await writeOrigin(site.journal, "copy");
+  const next = { ...cert, epoch: { ...cert.epoch, counter: 2 } };
+  await site.actions.startRunning({ cert: next, kind: "commit" }, { signal });
+  expect(site.rpoMs).toBe(0);
+});
+
+test("what a takeover has lost is not told where the journal never held everything", async () => {
+  using site = new Site();
+  await writeOrigin(site.journal, "copy");
+  await site.actions.startRunning({ cert, kind: "forced" }, { signal });
+  expect(site.rpoMs).toBeUndefined();
+});
+
+test("what was taken down is held again until the site starts it or follows", async () => {
+  using site = new Site();
+  await writeOrigin(site.journal, "own");
+  await site.actions.stopRunning({ reason: "fenced" }, { signal });
+  const { hold } = site;
+  expect(hold).toBeDefined();
+  const demotions = () => site.calls.filter((call) => call.startsWith("demote")).length;
+  const before = demotions();
+  await hold?.({ signal });
+  expect(demotions()).toBe(before + 1);
+  site.failures.push(refused);
+  await expect(hold?.({ signal })).rejects.toThrow("could not be kept down");
+  await site.actions.followPeer({ cert }, { signal });
+  expect(site.hold, "follows").toBeUndefined();
+  await writeOrigin(site.journal, "own");
+  await site.actions.stopRunning({ reason: "fenced again" }, { signal });
+  expect(site.hold).toBeDefined();
+  await site.actions.startRunning({ cert, kind: "resume" }, { signal });
+  expect(site.hold, "runs").toBeUndefined();
+});
+
+test("also a stop that failed in part is held again", async () => {
+  using site = new Site();
+  await writeOrigin(site.journal, "own");
+  site.failures.push(refused);
+  await expect(site.actions.stopRunning({ reason: "fenced" }, { signal })).rejects.toThrow("could not be taken down");
+  expect(site.hold).toBeDefined();
+});
+
+test("a stop names the kinds that it could not see, and is not complete with them", async () => {
+  using site = new Site();
+  await writeOrigin(site.journal, "own");
+  site.unread = ["apps/Deployment"];
+  await expect(site.actions.stopRunning({ reason: "fenced" }, { signal })).rejects.toThrow(
+    "not complete: apps/Deployment cannot be read",
+  );
+  expect(site.notices).not.toContain("Stopped");
+  site.unread = ["example.dev/Widget"];
+  await site.actions.stopRunning({ reason: "fenced" }, { signal });
+  expect(site.notices).toContain("StopIncomplete");
+  expect(site.notices).not.toContain("Stopped");
+  await expect(site.actions.quiesce({ opId: "one" }, { signal })).rejects.toThrow("example.dev/Widget");
 });

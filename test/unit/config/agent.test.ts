@@ -33,6 +33,7 @@ describe("a configuration file", () => {
   it.each([
     ["an unknown field", `${agent}logLevl: debug`, "logLevl: unknown field; did you mean logLevel?"],
     ["a wrong address", agent.replace(":7443", ""), "peers[0].address: must be HOST:PORT"],
+    ["a site called witness", agent.replace("site: east", "site: witness"), "site: must not be witness"],
     ["a missing field", agent.replace("pair: lab", ""), "pair: is required"],
     ["no peers", agent.replace(/peers:.*/, "peers: []"), "peers: must have at least 1 entries"],
     ["text that is no object", "just text", "value: must be an object, not a string"],

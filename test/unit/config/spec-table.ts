@@ -139,6 +139,12 @@ export const specTable: readonly SpecCase[] = [
     "the two sites must differ",
   ),
   bad(
+    "a site called witness",
+    { sites: [{ name: "east" }, { name: "witness" }] },
+    "spec.sites[1].name: must not be witness",
+    "a site must not be named witness",
+  ),
+  bad(
     "a site name with capitals",
     { sites: [{ name: "East" }, { name: "west" }] },
     "spec.sites[0].name",

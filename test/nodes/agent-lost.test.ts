@@ -1,0 +1,69 @@
+import { rm } from "node:fs/promises";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { journalPath } from "../../src/agent/group-runtime.ts";
+import type { GroupStatus } from "../../src/config/group.ts";
+import { hasCondition } from "../pair/pair.ts";
+import {
+  configMap,
+  deployment,
+  expectSame,
+  groupSpec,
+  isCaughtUp,
+  namespace,
+  replicasOf,
+  type Scene,
+  type SiteName,
+  startScene,
+} from "./agent-harness.ts";
+
+/** What agents forget with a process or a disk, at the worst moment. One after the other: a site dies, and comes back. */
+
+let scene: Scene;
+const group = "shop";
+const web = deployment("shop", "web", 3);
+/** A takeover waits for every promise to end; twice that, on a busy machine. */
+const moveLimitMs = 90_000;
+
+beforeAll(async () => {
+  scene = await startScene({ nodes: "simulated", nodeCount: 1 });
+  await scene.apply("east", namespace("shop"), configMap("shop", "first", { a: "1" }), web);
+  const failover = { automatic: true };
+  await scene.pair.applyGroup("east", group, groupSpec(["shop"], { failover }), scene.signal);
+  await expectFollowing("west", "east");
+  await scene.untilStatus("armed", "west", group, (status) => hasCondition(status, "Armed"));
+});
+afterAll(async () => scene?.stop());
+
+async function expectFollowing(site: SiteName, active: SiteName): Promise<void> {
+  const follows = ({ role, active: at }: Partial<GroupStatus>) => role === "standby" && at === active;
+  await scene.untilStatus("standby", site, group, follows, moveLimitMs);
+  await scene.untilStatus("caught up", site, group, isCaughtUp);
+  await expectSame(scene, ["shop"]);
+  expect(replicasOf(await scene.find(site, web))).toBe(0);
+}
+
+it("a standby whose agent restarts while the active site is dead takes over all the same, and says what may be lost", async () => {
+  const killedMs = Date.now();
+  await scene.bed.faults.kill("east");
+  await scene.pair.restartAgent("west", { signal: "SIGKILL" });
+  await scene.until("its replicas", "west", web, (found) => replicasOf(found) === 3, moveLimitMs);
+  const { lastFailover } = await scene.untilStatus(
+    "active",
+    "west",
+    group,
+    ({ role, lastFailover: move }) => role === "active" && move !== undefined,
+  );
+  expect(lastFailover).toMatchObject({ automatic: true, kind: "failover", to: "west" });
+  // An upper bound: east did nothing after it was killed, but nobody at west can know that.
+  expect(lastFailover?.rpoMs).toBeGreaterThan(1000);
+  expect(lastFailover?.rpoMs).toBeLessThan(Date.now() - killedMs + 10_000);
+});
+
+it("a former active site that comes back without its journal takes down what it ran, and follows", async () => {
+  const path = journalPath(scene.pair.dataDir("east"), group);
+  await Promise.all(["", "-wal", "-shm"].map((part) => rm(`${path}${part}`, { force: true })));
+  await scene.bed.faults.restore("east");
+  await scene.pair.startAgent("east");
+  await expectFollowing("east", "west");
+  expect(replicasOf(await scene.find("west", web))).toBe(3);
+});
