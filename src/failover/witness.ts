@@ -4,12 +4,13 @@
  */
 import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
 import type { Cert, SiteName } from "./epoch.ts";
-import type { Acquire, Abort, CaughtUp, Refusal, Release, Renew, RenewAck, SwitchPrepare } from "./messages.ts";
+import type { Acquire, Refusal, Renew, RenewAck } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
+import { Draft, grantTo, hearEcho, provenEcho, withoutSwitching, withoutSwitchingPatch } from "./witness-draft.ts";
 import { decideGrant, recovering, refusal, seesReady } from "./witness-grant.ts";
+import { isOver, release, releasedRefusal, shownCert } from "./witness-release.ts";
 import type {
   Heard,
-  WitnessEffect,
   WitnessEvent,
   WitnessGroup,
   WitnessGroupRecord,
@@ -17,9 +18,7 @@ import type {
   WitnessStep,
   WitnessTerm,
 } from "./witness-state.ts";
-
-/** Switchovers called off that are remembered; an opId is never reused, older ones cannot come back in time. */
-const VOIDED_MAX_COUNT = 16;
+import { abort, caughtUp, prepare } from "./witness-switch.ts";
 
 export interface WitnessBoot {
   /** From the store; null when it is empty or lost. */
@@ -74,51 +73,6 @@ function groupState(record: WitnessGroupRecord): WitnessGroup {
     lastOp: null,
     blocked: null,
   };
-}
-
-function withoutSwitching(record: WitnessGroupRecord): WitnessGroupRecord {
-  if (record.switching === null) return record;
-  const voided = [...record.voided.slice(1 - VOIDED_MAX_COUNT), record.switching.opId];
-  return { ...record, switching: null, voided };
-}
-
-/** One message while it is worked on: the state so far and what to send. */
-class Draft {
-  readonly instance: WitnessInstance;
-  readonly now: number;
-  state: WitnessGroup;
-  readonly effects: WitnessEffect[] = [];
-  private readonly before: WitnessGroupRecord;
-
-  constructor(instance: WitnessInstance, state: WitnessGroup, now: number) {
-    this.instance = instance;
-    this.state = state;
-    this.before = state.record;
-    this.now = now;
-  }
-
-  set(patch: Partial<WitnessGroup>): void {
-    this.state = { ...this.state, ...patch };
-  }
-
-  record(patch: Partial<WitnessGroupRecord>): void {
-    this.state = { ...this.state, record: { ...this.state.record, ...patch } };
-  }
-
-  reply(to: SiteName, message: Extract<WitnessEffect, { type: "reply" }>["message"]): void {
-    this.effects.push({ type: "reply", to, message });
-  }
-
-  done(): WitnessStep {
-    const { record } = this.state;
-    const effects: WitnessEffect[] =
-      record === this.before ? this.effects : [{ type: "persist", record }, ...this.effects];
-    return { state: this.state, effects };
-  }
-
-  stamp(): { by: string; timeMs: number } {
-    return { by: this.instance.by, timeMs: this.now };
-  }
 }
 
 export function stepWitness(
@@ -186,18 +140,6 @@ function learn(draft: Draft, cert: Cert | null, from: string): void {
   draft.set({ promiseUntilMs: 0, armed: false, asked: null, unclaimed: null });
 }
 
-function withoutSwitchingPatch(record: WitnessGroupRecord): Partial<WitnessGroupRecord> {
-  const { switching, voided } = withoutSwitching(record);
-  return { switching, voided };
-}
-
-function provenEcho(draft: Draft, message: { readonly echo: Renew["echo"] }, last: Heard | undefined): number | null {
-  const { echo } = message;
-  const before = last?.echoMs ?? null;
-  if (echo === null || echo.by !== draft.instance.by) return before;
-  return before === null ? echo.timeMs : Math.max(before, echo.timeMs);
-}
-
 function hear(draft: Draft, message: Renew): Heard {
   const last = draft.state.heard[message.site];
   const echoMs = provenEcho(draft, message, last?.incarnation === message.incarnation ? last : undefined);
@@ -217,16 +159,6 @@ function hear(draft: Draft, message: Renew): Heard {
   };
   draft.set({ heard: { ...draft.state.heard, [message.site]: heard } });
   return heard;
-}
-
-/** Only the proof of hearing; what the site says of itself comes with its Renews. */
-function hearEcho(draft: Draft, message: Exclude<WitnessEvent["message"], Renew>): void {
-  const last = draft.state.heard[message.site];
-  if (last === undefined || last.incarnation !== message.incarnation) return;
-  const echoMs = "echo" in message ? provenEcho(draft, message, last) : last.echoMs;
-  draft.set({
-    heard: { ...draft.state.heard, [message.site]: { ...last, echoMs, proven: last.proven || echoMs !== null } },
-  });
 }
 
 function renew(draft: Draft, message: Renew, outdated: boolean): void {
@@ -251,22 +183,6 @@ function renew(draft: Draft, message: Renew, outdated: boolean): void {
   const refused = releasedRefusal(draft) ?? promiseRefusal(draft, message, heard, isHolder);
   if (refused === null) promise(draft, heard);
   draft.reply(message.site, renewAck(draft, message, refused));
-}
-
-/** What was let go of is promised to nobody, whatever a site remembers of it. */
-function releasedRefusal({ state }: Draft): Refusal | null {
-  if (!state.record.released) return null;
-  return refusal("Released", `the group was deleted under ${formatCert(state.record.cert)}; create it anew to have it`);
-}
-
-/** The standby of what was let go of: it is about to forget it, and has no part in a next one of its name. */
-function isOver({ state }: Draft, { cert, site }: Renew): boolean {
-  return state.record.released && cert !== null && state.record.cert?.holder !== site;
-}
-
-/** A site that knows nothing of a released group is not told: to it, the group begins. */
-function shownCert({ state }: Draft, theirs: Cert | null): Cert | null {
-  return state.record.released && theirs === null ? null : state.record.cert;
 }
 
 /** Disarm: recorded, kept or lifted, and the grant is known to have arrived. */
@@ -393,136 +309,8 @@ function grantedBefore(draft: Draft, message: Acquire): boolean {
   return true;
 }
 
-/** The next epoch, for this site; its grant is a promise like any other. */
-function grantTo(draft: Draft, message: Acquire | CaughtUp): Cert {
-  const { instance, state, now } = draft;
-  const promiseMs = message.leaseMs + message.guardMs;
-  const counter = (state.record.cert?.epoch.counter ?? 0) + 1;
-  const epoch = { generation: instance.generation, nonce: instance.nonce, counter, forcedBy: "" };
-  const cert: Cert = { epoch, holder: message.site, sig: "" };
-  draft.record({
-    cert,
-    veto: null,
-    released: false,
-    promiseMsMax: Math.max(state.record.promiseMsMax, promiseMs),
-  });
-  draft.set({
-    promiseUntilMs: now + promiseMs,
-    armed: false,
-    asked: null,
-    unclaimed: { site: message.site, incarnation: message.incarnation, nonce: message.nonce },
-  });
-  return cert;
-}
-
 function answerRefused(draft: Draft, message: Acquire, refused: Refusal): void {
   const { group, nonce, site } = message;
   const cert = shownCert(draft, message.cert);
   draft.reply(site, { type: "AcquireRefused", group, nonce, refusal: refused, cert, stamp: draft.stamp() });
-}
-
-function switchRefused(draft: Draft, message: SwitchPrepare | CaughtUp | Release, refused: Refusal): void {
-  const opId = message.type === "Release" ? "" : message.opId;
-  const { cert } = draft.state.record;
-  draft.reply(message.site, { type: "SwitchRefused", group: message.group, opId, refusal: refused, cert });
-}
-
-function prepare(draft: Draft, message: SwitchPrepare, outdated: boolean): void {
-  if (!outdated) hearEcho(draft, message);
-  const refused = prepareRefusal(draft, message, outdated);
-  if (refused !== null) {
-    switchRefused(draft, message, refused);
-    return;
-  }
-  const { opId, site, to, incarnation, seq, group } = message;
-  if (draft.state.record.switching === null) {
-    draft.record({ switching: { opId, from: site, to, incarnation, seq } });
-    draft.set({ lastOp: { opId, incarnation, atMs: draft.now } });
-  }
-  draft.reply(site, { type: "SwitchPrepared", group, opId, stamp: draft.stamp() });
-}
-
-function prepareRefusal(draft: Draft, message: SwitchPrepare, outdated: boolean): Refusal | null {
-  const { state, now } = draft;
-  const { record } = state;
-  if (outdated) return refusal("OlderIncarnation", `a newer incarnation of ${message.site} has been heard`);
-  if (state.blocked !== null) return refusal("Conflict", state.blocked);
-  if (recovering(state)) return refusal("Recovering", "the witness has not heard from both sites yet");
-  if (record.released) return refusal("Released", "the group was deleted");
-  if (record.cert === null || record.cert.holder !== message.site || !sameCert(record.cert, message.cert)) {
-    return refusal("NotHolder", `${message.site} does not hold the group; ${formatCert(record.cert)}`);
-  }
-  if (record.voided.includes(message.opId)) return refusal("Voided", "this switchover has been called off");
-  if (record.switching !== null && record.switching.opId !== message.opId) {
-    return refusal("Switching", `switchover ${record.switching.opId} is still open`);
-  }
-  if (record.veto !== null) return refusal("Veto", `${record.veto.site} runs without a lease`);
-  if (record.switching === null && now > state.promiseUntilMs) {
-    return refusal("NotRunning", `${message.site} holds no promise of the witness`);
-  }
-  if (!seesReady(state, message.site, now, state.record.promiseMsMax)) {
-    return refusal("NotReady", `${message.to} has not been heard as Ready`);
-  }
-  return null;
-}
-
-function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): void {
-  if (!outdated) hearEcho(draft, message);
-  const { state } = draft;
-  const { record } = state;
-  const { opId, nonce, seq, group, site, leaseMs, guardMs } = message;
-  if (outdated || state.blocked !== null || recovering(state)) {
-    switchRefused(draft, message, refusal("Recovering", "the witness cannot decide now", message.leaseMs / 4));
-    return;
-  }
-  const again =
-    record.committed?.opId === opId && sameCert(record.committed.cert, record.cert) && state.unclaimed !== null;
-  const first = record.switching?.opId === opId && record.switching.to === site && sameCert(message.cert, record.cert);
-  if (!again && !first) {
-    switchRefused(draft, message, refusal("Voided", `switchover ${opId} has been called off`));
-    return;
-  }
-  if (first) {
-    const cert = grantTo(draft, message);
-    draft.record({ switching: null, committed: { opId, cert } });
-  }
-  const cert = draft.state.record.cert;
-  if (cert === null || cert.holder !== site) return;
-  const stamp = draft.stamp();
-  draft.set({ promiseUntilMs: Math.max(draft.state.promiseUntilMs, draft.now + leaseMs + guardMs) });
-  draft.reply(site, { type: "Commit", group, opId, nonce, seq, cert, leaseMs, guardMs, stamp });
-}
-
-function abort(draft: Draft, message: Abort, outdated: boolean): void {
-  if (outdated) return;
-  hearEcho(draft, message);
-  const { switching } = draft.state.record;
-  if (switching?.opId === message.opId && switching.from === message.site) {
-    draft.record(withoutSwitchingPatch(draft.state.record));
-  }
-}
-
-/**
- * Deleting a group: only the holder lets go of it, and only once both sites were heard in this generation, so that no
- * site that runs it, or was forced to, is forgotten. The certificate stays: numbers only grow.
- */
-function release(draft: Draft, message: Release, outdated: boolean): void {
-  if (!outdated) hearEcho(draft, message);
-  const { record, blocked } = draft.state;
-  // What it was granted last may never have reached it; what was never granted to anybody may be let go of by anybody.
-  const holds = record.cert === null || (record.cert.holder === message.site && !isNewer(message.cert, record.cert));
-  if (!holds || (!record.released && (outdated || record.switching !== null))) {
-    const reason = `only the holder can release the group; ${formatCert(record.cert)}`;
-    switchRefused(draft, message, refusal("NotHolder", reason));
-    return;
-  }
-  if (!record.released && (blocked !== null || recovering(draft.state))) {
-    const reason = blocked ?? "the witness has not heard from both sites yet";
-    switchRefused(draft, message, refusal(blocked === null ? "Recovering" : "Conflict", reason));
-    return;
-  }
-  if (!record.released) draft.record({ released: true, veto: null });
-  // Whoever has a part in a next one of its name must be heard anew.
-  draft.set({ armed: false, asked: null, unclaimed: null, heard: {} });
-  draft.reply(message.site, { type: "Released", group: message.group, cert: record.cert });
 }

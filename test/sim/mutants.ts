@@ -470,7 +470,7 @@ export const mutants: readonly Mutant[] = [
     name: "a released group is promised as before",
     rule: "release",
     changes: one(
-      "witness.ts",
+      "witness-release.ts",
       "if (!state.record.released) return null;",
       "if (state.record.cert !== null) return null;",
     ),
