@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Registry } from "prom-client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { journalPath } from "../../src/agent/group-runtime.ts";
@@ -13,6 +14,7 @@ import { StateFile } from "../../src/journal/state.ts";
 import { apiVersionOf, type KubeResource } from "../../src/kube/resource.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { metricTable } from "../../src/telemetry/metrics.ts";
+import { createWitnessMetrics } from "../../src/witness/metrics.ts";
 import { findProcesses, isWrapper } from "../bed/processes.ts";
 import { writeCertificates } from "../pair/files.ts";
 import { hasCondition } from "../pair/pair.ts";
@@ -596,6 +598,17 @@ describe("after all that", () => {
       return true;
     };
     await waitFor("all metrics", missing, { limitMs: patienceMs, signal: scene.signal });
+  });
+
+  it("every metric of the witness has one, but those that count what did not happen", async () => {
+    const declared = new Registry();
+    createWitnessMetrics(declared);
+    const { samples } = await scene.pair.metrics("witness");
+    const names = new Set(samples.map(({ name }) => name.replace(/_(bucket|sum|count)$/, "")));
+    const absent = declared.getMetricsAsArray().flatMap(({ name }) => (names.has(name) ? [] : [name]));
+    // Their labels are the rule that refused and the reason for which a message was not looked at.
+    const quiet = ["lifeboat_witness_refusals_total", "lifeboat_witness_dropped_total"];
+    expect(absent.filter((name) => !quiet.includes(name))).toEqual([]);
   });
 
   it("each condition that came to hold or ceased to was told as an event", async () => {
