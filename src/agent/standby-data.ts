@@ -26,6 +26,7 @@ export class StandbyFreshness {
   /** When the journal last held everything that the source had announced; `undefined` until it first did. */
   #caughtUpMs: number | undefined;
   #notedMs = -Infinity;
+  #notedEpoch: string | undefined;
   #head = 0;
 
   constructor(journal: Journal, clock: Clock) {
@@ -79,8 +80,10 @@ export class StandbyFreshness {
   /** Losing a note only makes a restarted standby look older than it is. */
   #note(nowMs: number): void {
     const epoch = this.#journal.epoch();
-    if (epoch === undefined || nowMs - this.#notedMs < noteEveryMs) return;
+    const isNew = epoch !== this.#notedEpoch;
+    if (epoch === undefined || (!isNew && nowMs - this.#notedMs < noteEveryMs)) return;
     this.#notedMs = nowMs;
+    this.#notedEpoch = epoch;
     const caughtUp: CaughtUp = { wallMs: this.#clock.wallMs(), epoch };
     this.#journal.putState(recordName, caughtUp).catch(() => undefined);
   }

@@ -48,6 +48,16 @@ describe("a standby that is started again", () => {
     expect(freshness.keptFor("7.2"), "another source").toBeUndefined();
   });
 
+  it("knows a source that has just begun to serve under another epoch", async () => {
+    await catchUp("0.0");
+    const first = new StandbyFreshness(journal, clock);
+    first.observe({ kind: "heard", head: 3 });
+    await catchUp("7.1");
+    monotonicMs += 100;
+    first.observe({ kind: "heard", head: 3 });
+    expect(new StandbyFreshness(journal, clock).keptFor("7.1")).toBeDefined();
+  });
+
   it("does not claim to be good where it was behind, in a comparison, or where the clock was set back", async () => {
     await catchUp("7.1");
     const first = new StandbyFreshness(journal, clock);
