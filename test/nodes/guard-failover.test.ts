@@ -2,9 +2,12 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { profileTiming } from "../../src/failover/timing.ts";
 import { startBed } from "../bed/bed.ts";
+import { run } from "../bed/command.ts";
+import { holderOf } from "../bed/places.ts";
 import type { Bed } from "../bed/running.ts";
 import { overlapMs, readBeats, type Interval } from "../demo/beats.ts";
 import { hasCondition, startPair, type Pair } from "../pair/pair.ts";
@@ -16,7 +19,7 @@ const group = "shop";
 const timing = profileTiming("test");
 /** A stop under the leases of the profile, as the other site waits for it. */
 const stopMaxMs = timing.leaseMs + timing.stopBoundMs;
-const patienceMs = 120_000;
+const patienceMs = 60_000;
 
 let bed: Bed;
 let pair: Pair;
@@ -77,9 +80,22 @@ async function isolate(site: string, peer: string): Promise<void> {
   await bed.faults.partition(`${site}/agent`, "witness");
 }
 
+/** Creates the group where it runs, or changes how it is fenced. */
+async function protect(site: string, policy: "Guard" | "Unproven"): Promise<void> {
+  const failover = { automatic: true, fencing: { policy } } as const;
+  await pair.applyGroup(site, group, groupSpec([namespace], { failover }), signal);
+}
+
+/** What the guard of a site's node says that it would stop. */
+async function listed(site: string): Promise<string> {
+  const holder = await holderOf(bed.dir, site);
+  const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+  const command = [process.execPath, program, "guard", "--config", pair.guardConfigPath(site), "--once"];
+  return run(["nsenter", "-t", String(holder), "-n", "-m", "-p", "--", ...command]);
+}
+
 test("a group whose nodes all have guards is armed under fencing Guard, and its pods run on", async () => {
-  const failover = { automatic: true, fencing: { policy: "Guard" } } as const;
-  await pair.applyGroup("east", group, groupSpec([namespace], { failover }), signal);
+  await protect("east", "Guard");
   await settled("east", "west");
   expect((await intervals("east")).length).toBe(1);
 });
@@ -127,4 +143,64 @@ test("that site powered off and on again starts nothing, with and without its ag
   await settled("east", "west");
   expect(await lastBeatMs("west")).toBeLessThan(killedAtMs);
   expect(await overlap()).toBe(0);
+});
+
+test("a switchover hands the group over under both guards", async () => {
+  await pair.bed.kubectl("east", ["annotate", "protectiongroup", group, "lifeboat.dev/failover=west"]);
+  await settled("west", "east");
+  const last = await lastBeatMs("east");
+  const back = (await intervals("west")).find(({ fromMs }) => fromMs > last);
+  expect(back).toBeDefined();
+  expect(await overlap()).toBe(0);
+  expect(await listed("east")).toMatch(/shop +shop +fenced/);
+  expect(await listed("west")).toMatch(/shop +shop +leased/);
+});
+
+test("as a control: with the guard killed and its absence accepted, the same isolation runs the group twice", async () => {
+  await bed.faults.kill("west/guard");
+  await protect("west", "Unproven");
+  const options = { limitMs: patienceMs, signal };
+  const unfenced = await pair.waitForStatus(
+    "west",
+    group,
+    "fenced by its API alone",
+    ({ leases }) => leases?.fence === "api",
+    options,
+  );
+  expect(unfenced.role).toBe("active");
+  await settled("west", "east");
+  await isolate("west", "east");
+  await crash(bed, "west", "kube-apiserver");
+  await beats("east");
+  await sleep(1000);
+  expect(await overlap()).toBeGreaterThan(500);
+  // The guard, back, ends it.
+  pair.startGuard("west");
+  await expect
+    .poll(async () => (await uptimeMs()) - (await lastBeatMs("west")), { timeout: 30_000 })
+    .toBeGreaterThan(2000);
+});
+
+test("the guards are relied on again once every node has one, and the site that ran it twice follows", async () => {
+  await bed.faults.heal();
+  await bed.faults.kill("west");
+  await bed.faults.restore("west");
+  await pair.startAgent("west");
+  await protect("east", "Guard");
+  await settled("east", "west");
+  expect(await listed("west")).toMatch(/shop +shop +fenced/);
+});
+
+test("a deleted group is let go of by the guards, and what runs goes on without any agent", async () => {
+  const before = (await intervals("east")).length;
+  await bed.kubectl("east", ["delete", "protectiongroup", group, "--timeout=60s"]);
+  for (const site of ["east", "west"]) {
+    await expect
+      .poll(() => listed(site), { timeout: patienceMs, interval: 1000 })
+      .toContain("no group has been heard of");
+  }
+  await pair.stopMember("east");
+  await sleep(2 * timing.leaseMs);
+  expect((await intervals("east")).length).toBe(before);
+  expect((await uptimeMs()) - (await lastBeatMs("east"))).toBeLessThan(500);
 });
