@@ -221,8 +221,9 @@ export class GroupSet {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     const { object } = entry.runtime;
-    clearTimeout(entry.timer);
     await entry.runtime.close();
+    // Whatever changes while it is closed asks for another look, at a journal that is closed by then.
+    clearTimeout(entry.timer);
     this.#entries.delete(name);
     if (object === undefined || this.#signal.aborted) return;
     this.#observe(object);
@@ -239,9 +240,9 @@ export class GroupSet {
     }
     if (!(await runtime.deleted())) return;
     this.#entries.delete(name);
-    clearTimeout(entry.timer);
     const divergent = runtime.journal.divergentKeys().length;
     await runtime.close({ forget: true });
+    clearTimeout(entry.timer);
     if (divergent === 0) {
       await rm(journalPath(config.dataDir, name), { force: true });
       return;
