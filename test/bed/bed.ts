@@ -26,7 +26,7 @@ import { RunningBed } from "./running.ts";
 import type { Bed } from "./running.ts";
 import type { SiteContext } from "./site.ts";
 import { claimSubnet } from "./subnets.ts";
-import { ensureTools } from "./tools.ts";
+import { ensureTools, ensureWatches } from "./tools.ts";
 
 const isRoot = process.getuid?.() === 0;
 
@@ -43,6 +43,7 @@ export async function startBed(
   const plans = planSites(options, isolation);
   const realNodes = plans.some((plan) => plan.nodes === "real");
   await ensureTools({ isolation, realNodes, install: options.install ?? false, report });
+  await ensureWatches({ realNodes, report });
   const home = bedsHome();
   await mkdir(home, { recursive: true });
   for (const name of await sweepOrphans(home)) report(`removed what was left of bed ${name}`);

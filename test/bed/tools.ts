@@ -1,5 +1,5 @@
-/** Debian packages that a bed needs, and their installation. */
-import { access, readFile } from "node:fs/promises";
+/** What a bed needs of its machine: Debian packages and their installation, and enough of the kernel's watches. */
+import { access, readFile, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { LifeboatError } from "../../src/errors.ts";
 import { run } from "./command.ts";
@@ -27,6 +27,11 @@ const nodeTools: readonly NeededTool[] = [
   { file: "busybox", debianPackage: "busybox-static" },
   { file: "tar", debianPackage: "tar" },
 ];
+
+/** Instances of inotify per user; kubelet, kube-proxy and containerd take about twenty for each node. */
+const watchesPath = "/proc/sys/fs/inotify/max_user_instances";
+/** The kernel's default of 128 is used up by a few clusters on one machine. */
+const watchesMinCount = 1024;
 
 /** Package servers can be slow; past this they are down. */
 const installLimitMs = 600_000;
@@ -65,6 +70,18 @@ async function canInstall(): Promise<boolean> {
   return (
     process.getuid?.() === 0 && /^ID(?:_LIKE)?=.*\b(?:debian|ubuntu)\b/m.test(release) && (await isThere("apt-get"))
   );
+}
+
+/** Raises the kernel's limit where it is too low for real nodes, after saying so. Where it may not, the nodes may fail. */
+export async function ensureWatches({ realNodes, report }: Pick<ToolsOptions, "realNodes" | "report">): Promise<void> {
+  const present = Number(await readFile(watchesPath, "utf8").catch(() => watchesMinCount));
+  if (!realNodes || present >= watchesMinCount) return;
+  const line = `sysctl fs.inotify.max_user_instances=${watchesMinCount}`;
+  const raised = await writeFile(watchesPath, `${watchesMinCount}\n`).then(
+    () => true,
+    () => false,
+  );
+  report(raised ? `raised a limit of the kernel: ${line}` : `a limit of the kernel is low for real nodes: ${line}`);
 }
 
 /** Sees to it that every tool is there; throws ToolMissing with the line that installs them. */
