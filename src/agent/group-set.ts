@@ -1,5 +1,5 @@
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readdir } from "node:fs/promises";
+import { dirname } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
 import { linkedAbort } from "../abort.ts";
 import { checkGroups } from "../config/check-groups.ts";
@@ -11,6 +11,7 @@ import type { KubeObject } from "../objects/object.ts";
 import type { GroupsUpdate } from "../rpc/messages.ts";
 import { watchGroups } from "../rpc/replication.ts";
 import { safeError } from "../telemetry/log.ts";
+import { endJournal } from "./ended-journal.ts";
 import { GroupDefinition } from "./group-definition.ts";
 import { GroupRuntime, journalPath } from "./group-runtime.ts";
 import type { AgentParts } from "./parts.ts";
@@ -232,7 +233,7 @@ export class GroupSet {
 
   async #end(name: string, entry: Entry, confirm: boolean): Promise<void> {
     const { runtime } = entry;
-    const { config, log } = this.#parts;
+    const { config, clock, log } = this.#parts;
     if (confirm && !(await this.#definition.stands({ signal: this.#signal }))) {
       log.warn({ group: name }, "the group's object went with its custom resource definition; the group goes on");
       if (runtime.object === undefined) runtime.absent();
@@ -243,11 +244,8 @@ export class GroupSet {
     const divergent = runtime.journal.divergentKeys().length;
     await runtime.close({ forget: true });
     clearTimeout(entry.timer);
-    if (divergent === 0) {
-      await rm(journalPath(config.dataDir, name), { force: true });
-      return;
-    }
-    const path = await setAside(config.dataDir, name, this.#parts.clock.wallMs());
+    const path = await endJournal(journalPath(config.dataDir, name), { divergent, wallMs: clock.wallMs() });
+    if (path === undefined) return;
     log.warn({ group: name, divergent, path }, "the ended group's journal holds what nobody has looked at; it is kept");
   }
 
@@ -263,13 +261,4 @@ export class GroupSet {
       });
     }, statusDelayMs);
   }
-}
-
-/** Moves an ended group's journal to where nobody opens or removes it. Returns its new path. */
-async function setAside(dataDir: string, group: string, wallMs: number): Promise<string> {
-  const folder = join(dataDir, "ended");
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, `${group}-${Math.floor(wallMs / 1000)}.db`);
-  await rename(journalPath(dataDir, group), path);
-  return path;
 }
