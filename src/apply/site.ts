@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { onAbort, Pulse } from "../abort.ts";
 import type { Clock, Random } from "../clock.ts";
+import type { EntryHead } from "../journal/entries.ts";
 import type { Journal, JournalEntry } from "../journal/journal.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { Discovery } from "../kube/discovery.ts";
@@ -265,9 +266,20 @@ export class GroupSite {
       return this.view.renderKey(key, role);
     } catch (error) {
       signal.throwIfAborted();
-      const read = this.journal.read(key);
-      return read === undefined ? undefined : { entry: read, failure: { ...renderFailure(error), slow: true } };
+      return { entry: this.#readable(key, entry), failure: { ...renderFailure(error), slow: true } };
     }
+  }
+
+  /** The key's record, without its texts where they are damaged. */
+  #readable(key: ObjectKey, head: EntryHead): JournalEntry {
+    try {
+      const entry = this.journal.read(key);
+      if (entry !== undefined) return entry;
+    } catch {
+      // That is what the failure says.
+    }
+    const { seq, hash } = head;
+    return { key, seq, hash, deleted: hash === "", object: "", managers: "[]" };
   }
 
   #note(key: ObjectKey, made: RenderedKey): void {
