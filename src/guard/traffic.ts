@@ -31,7 +31,7 @@ function nftFailed(cause: Error, words: string): LifeboatError {
   return new LifeboatError(
     missing ? "ToolMissing" : "ProgramFailed",
     missing ? "nft is not installed" : `nft: ${words.trim() === "" ? messageOf(cause) : words.trim()}`,
-    { op: "guard.traffic", hint: missing ? "apt install nftables" : "the guard needs CAP_NET_ADMIN", cause },
+    { op: "guard.traffic", hint: missing ? "apt install nftables" : "the guard needs root, or CAP_NET_ADMIN", cause },
   );
 }
 

@@ -42,6 +42,7 @@ export class ScriptedSide implements GuardedSide {
   namespaces: readonly string[] = [namespace];
   /** Of the agent's process. */
   incarnation = 1;
+  remainingMs = timing.holderMs;
 
   guarded() {
     return { name: this.name, namespaces: this.namespaces, timing: profiles.test };
@@ -60,7 +61,7 @@ export class ScriptedSide implements GuardedSide {
       verdict,
       cert,
       incarnation: this.incarnation,
-      remainingMs: verdict === "hold" ? timing.holderMs : 0,
+      remainingMs: verdict === "hold" ? this.remainingMs : 0,
       agentNowMs: nowMs,
       leaseSentAtMs: nowMs,
       reason: verdict === "deny" ? "the test says so" : "",

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { run } from "../bed/command.ts";
+import { holderOf } from "../bed/places.ts";
 import { readBeats } from "../demo/beats.ts";
 import { spawnGuard } from "../pair/guard.ts";
 import { waitFor } from "../pair/wait.ts";
@@ -154,15 +155,47 @@ test("with the guard itself killed, the kernel cuts the pods' traffic when the l
 
 test("a guard that is restarted within the lease stops nothing", async () => {
   const { bed, guard, configPath, side } = scene;
+  // A lease in which a busy machine, too, starts a process.
+  side.remainingMs = 30_000;
+  await sleep(4 * timing.tickMs);
   const before = side.last;
   await bed.faults.kill("east/guard");
   await guard.exited;
   scene.guard = spawnGuard(bed, "east", configPath);
+  await expect.poll(() => (side.last?.seq ?? 0) > (before?.seq ?? 0) + 1, { timeout: 30_000 }).toBe(true);
+  side.remainingMs = timing.holderMs;
   await sleep(2 * timing.leaseMs);
   expect(await lastBeatAgeMs()).toBeLessThan(500);
   expect(side.last?.bootId).toBe(before?.bootId);
   const beats = (await readBeats(scene.beatsDir, ["east"])).get("east") ?? [];
   expect(beats.at(-1)?.fromMs).toBeLessThan((await uptimeMs()) - 2 * timing.leaseMs);
+});
+
+test("a pod on the node's own network is reported as one that the kernel cannot cut, and is killed all the same", async () => {
+  const { bed, side, desk, beatsDir } = scene;
+  const uncut = () => desk.guards.get("east-node")?.facts.uncutPods;
+  expect(uncut()).toBe(0);
+  const hosted = beating("hosted", beatsDir, { hostNetwork: true, dnsPolicy: "Default" });
+  await apply(bed, hosted);
+  await expect.poll(uncut, { timeout: patienceMs }).toBe(1);
+  // The node itself must not be cut off with it.
+  expect(await bed.kubectl("east", ["get", "nodes", "-o", "name"])).toContain("east-node");
+  side.word = { verdict: "deny", cert: certOf(4) };
+  await stopped();
+  await bed.kubectl("east", ["delete", "deployment", "hosted", "-n", namespace, "--cascade=foreground"]);
+  side.word = { verdict: "hold", cert: certOf(4) };
+  await expect.poll(uncut, { timeout: patienceMs }).toBe(0);
+  await runsAgain();
+});
+
+test("rules that somebody has flushed are back within seconds", async () => {
+  const { bed } = scene;
+  const holder = await holderOf(bed.dir, "east");
+  const nft = (...args: string[]) => run(["nsenter", "-t", String(holder), "-n", "--", "nft", ...args]);
+  const gated = () => nft("list", "set", "inet", "lifeboat_guard", "gated4").catch(() => "");
+  expect(await gated()).toMatch(/10\.150\./);
+  await nft("delete", "table", "inet", "lifeboat_guard");
+  await expect.poll(gated, { timeout: timing.leaseMs }).toMatch(/10\.150\./);
 });
 
 test("with API server, kubelet, container runtime and agent all dead, pods stop within the bound", async () => {
@@ -201,7 +234,7 @@ test("a node that boots starts nothing of the group before a grant; the grant br
 test("the listing says what would be stopped, and removing the guard lets everything go", async () => {
   const { bed, configPath, side } = scene;
   const program = new URL("../../src/main.ts", import.meta.url).pathname;
-  const holder = await import("../bed/places.ts").then(({ holderOf }) => holderOf(bed.dir, "east"));
+  const holder = await holderOf(bed.dir, "east");
   const inSite = ["nsenter", "-t", String(holder), "-n", "-m", "-p", "--", process.execPath, program, "guard"];
   const listing = await run([...inSite, "--config", configPath, "--once"]);
   expect(listing).toMatch(/shop +shop +leased/);
