@@ -57,6 +57,8 @@ export type Fault =
   | { readonly kind: "force-fenced"; readonly site: SiteKey }
   | { readonly kind: "abort"; readonly site: SiteKey }
   | { readonly kind: "pause" | "resume"; readonly site: SiteKey }
+  /** A standby's note of what it has received is gone. */
+  | { readonly kind: "note-lost"; readonly site: SiteKey }
   /** The group's object is deleted where the group runs: nothing happens anywhere else. */
   | { readonly kind: "delete"; readonly site: SiteKey }
   /** It is created (again), at the site where its workloads run. */
@@ -114,6 +116,9 @@ export function inject(world: World, fault: Fault): void {
       return;
     case "api-restore":
       world.sites[fault.site].restoreApi();
+      return;
+    case "note-lost":
+      for (const g of world.groups) world.sites[fault.site].data.copy(g).caughtUp = null;
       return;
     case "delete":
     case "create":

@@ -40,6 +40,7 @@ const shapes: Readonly<Record<Fault["kind"], readonly string[]>> = {
   abort: ["site"],
   pause: ["site"],
   resume: ["site"],
+  "note-lost": ["site"],
   delete: ["site"],
   create: ["site"],
 };
