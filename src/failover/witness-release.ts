@@ -43,7 +43,7 @@ export function release(draft: Draft, message: Release, outdated: boolean): void
     return;
   }
   if (!record.released) draft.record({ released: true, veto: null });
-  // Whoever has a part in a next one of its name must be heard anew.
-  draft.set({ armed: false, asked: null, unclaimed: null, heard: {} });
+  // Both sites stay heard: the standby of a next one of its name speaks only once it is served under a grant.
+  draft.set({ armed: false, asked: null, unclaimed: null });
   draft.reply(message.site, { type: "Released", group: message.group, cert: record.cert });
 }
