@@ -87,7 +87,8 @@ export interface PodsWatchOptions {
 export class PodsWatch {
   readonly #site: GroupSite;
   readonly #options: PodsWatchOptions;
-  #looks = 0;
+  /** Only a site whose role changes has operators that are yet to react; see {@link resume}. */
+  #looks = soonMaxCount;
   #found: readonly ObjectKey[] = [];
   /** Since when each object has had pods that are not ending. */
   readonly #sinceMs = new Map<ObjectKey, number>();

@@ -94,6 +94,11 @@ export class Stage {
     return needed(this.begunWriting);
   }
 
+  /** Real nodes have a guard each, which stops pods whatever else is dead. */
+  get guarded(): boolean {
+    return this.options.nodes === "real";
+  }
+
   get beatsDir(): string {
     return join(this.bed.dir, "beats");
   }

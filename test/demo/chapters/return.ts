@@ -48,6 +48,8 @@ async function countOverlap(stage: Stage, step: Step): Promise<void> {
     return;
   }
   stage.bothActiveMs = Math.round(overlapMs(east, west));
+  if (stage.guarded)
+    stage.check("the two sites never ran pods at once", stage.bothActiveMs === 0, `${stage.bothActiveMs} ms`);
   step.fact(`both sites ran pods at once for ${seconds(stage.bothActiveMs)}, by the pods' own heartbeats`);
 }
 

@@ -30,8 +30,9 @@ export async function startClusters(stage: Stage, step: Step): Promise<string> {
 
 export async function startLifeboat(stage: Stage): Promise<string> {
   const startedAtMs = performance.now();
-  stage.startedPair = await startPair(stage.bed, { signal: stage.signal });
-  return `A witness and two agents, up in ${seconds(performance.now() - startedAtMs)}`;
+  const { guarded, signal } = stage;
+  stage.startedPair = await startPair(stage.bed, { signal, guards: guarded });
+  return `A witness, two agents${guarded ? " and a guard on each node" : ""}, up in ${seconds(performance.now() - startedAtMs)}`;
 }
 
 export async function installApp(stage: Stage, step: Step): Promise<string> {
