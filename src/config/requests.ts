@@ -16,7 +16,17 @@ export function resultName(group: string): string {
 
 const requestSchema = z.strictObject({
   id: z.string().min(1).max(64),
-  verb: z.enum(["diff", "purge", "deletes-confirm", "accept-rewind", "divergence", "preflight", "abort", "pause", "resume"]),
+  verb: z.enum([
+    "diff",
+    "purge",
+    "deletes-confirm",
+    "accept-rewind",
+    "divergence",
+    "preflight",
+    "abort",
+    "pause",
+    "resume",
+  ]),
   /** Only list what would be done. */
   dryRun: z.boolean().default(false),
 });

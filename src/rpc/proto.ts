@@ -18,13 +18,16 @@ function protoFolder(): string {
  * The options must equal those with which src/rpc/generated was made. 64-bit integers become numbers: all of ours
  * stay below 2^53, and what is read is checked (`safeInteger` in convert.ts).
  */
-const definition = loadSync(["lifeboat/v1/replication.proto", "lifeboat/v1/failover.proto", "lifeboat/v1/guard.proto"], {
-  includeDirs: [protoFolder()],
-  longs: Number,
-  enums: String,
-  defaults: true,
-  oneofs: true,
-});
+const definition = loadSync(
+  ["lifeboat/v1/replication.proto", "lifeboat/v1/failover.proto", "lifeboat/v1/guard.proto"],
+  {
+    includeDirs: [protoFolder()],
+    longs: Number,
+    enums: String,
+    defaults: true,
+    oneofs: true,
+  },
+);
 
 const loaded = loadPackageDefinition(definition) as unknown as ReplicationPackage & FailoverPackage & GuardPackage;
 

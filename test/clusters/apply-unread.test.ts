@@ -125,7 +125,7 @@ test("with the journal lost, a kind that cannot be read is tried again, then rep
   await kind.breakIt();
   await bench.reopen();
 
-  const mended = new Promise((resolve) => setTimeout(resolve, 3_000)).then(kind.mend);
+  const mended = new Promise((resolve) => setTimeout(resolve, 3_000)).then(() => kind.mend());
   const report = await bench.applier.promote({ epoch: "11.0", readyTimeoutMs: 5_000, signal: never });
   await mended;
   expect(report.failed).toEqual([]);

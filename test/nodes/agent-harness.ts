@@ -93,7 +93,9 @@ function placeOf({ metadata: { namespace, name } }: KubeObject): { namespace?: s
 }
 
 /** Starts a bed, the witness and both agents. */
-export async function startScene(options: BedOptions & { readonly logLevel?: "info" | "debug" | "trace" }): Promise<Scene> {
+export async function startScene(
+  options: BedOptions & { readonly logLevel?: "info" | "debug" | "trace" },
+): Promise<Scene> {
   const stopping = new AbortController();
   const { signal } = stopping;
   const { logLevel = "info", ...bedOptions } = options;
