@@ -62,7 +62,7 @@ export class StandbyFreshness {
     }
     return {
       readiness: current ? "Ready" : "Syncing",
-      lagMs: this.#caughtUpMs === undefined || !current ? null : nowMs - this.#caughtUpMs,
+      lagMs: this.#caughtUpMs === undefined || !current ? null : Math.round(nowMs - this.#caughtUpMs),
       recoveryPoint: this.#recoveryPoint(),
     };
   }

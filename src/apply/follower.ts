@@ -2,7 +2,7 @@ import { onAbort, runTogether } from "../abort.ts";
 import type { EntryHead } from "../journal/entries.ts";
 import type { ObjectKey } from "../objects/key.ts";
 import { Deletes } from "./deletes.ts";
-
+import { DroppedRetries } from "./dropped-retries.ts";
 import { settleDivergence } from "./divergence.ts";
 import type { Failure } from "./failures.ts";
 import { observeServices } from "./observe.ts";
@@ -35,6 +35,7 @@ export class Follower implements SiteListener {
   readonly #site: GroupSite;
   readonly #queue: KeyedQueue<string>;
   readonly #held = new Set<string>();
+  readonly #dropped = new DroppedRetries();
   readonly #onChange: () => void;
   #ring: string | undefined;
   #signal = new AbortController().signal;
@@ -108,12 +109,21 @@ export class Follower implements SiteListener {
     }
   }
 
+  #writeDroppedAgain(): void {
+    const { notes, assignments, options } = this.#site;
+    for (const target of this.#dropped.due(notes.dropped.keys(), options.clock.monotonicMs())) {
+      const source = assignments.sourceOf(target);
+      if (source !== undefined) this.#queue.add(source);
+    }
+  }
+
   async #poll(signal: AbortSignal): Promise<void> {
     const { clock } = this.#site.options;
     let sharedAtMs = clock.monotonicMs();
     for (;;) {
       await clock.sleep(servicePollMs, { signal });
       await this.#pollServices(signal);
+      this.#writeDroppedAgain();
       if (clock.monotonicMs() - sharedAtMs < sharedPollMs) continue;
       sharedAtMs = clock.monotonicMs();
       for (const source of this.#site.assignments.sources()) {

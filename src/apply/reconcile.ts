@@ -43,11 +43,12 @@ export class Reconciler {
   }
 
   async #bring(resource: KubeResource, target: Target, context: ReconcileContext): Promise<Verdict> {
-    const { copies } = this.#deps;
+    const { copies, notes } = this.#deps;
     const seen = copies.get(target.key);
     if (seen === undefined) return this.#create(resource, target, context);
     if (seen.deleting) return failed(terminating);
-    if (context.exact !== true && copies.isCurrent(target.key, target.hash)) return applied;
+    const isWhole = copies.isCurrent(target.key, target.hash) && !notes.dropped.has(target.key);
+    if (context.exact !== true && isWhole) return applied;
     if (seen.foreign === "" && context.exact !== true) {
       return this.#apply(resource, target, seen.uid, context);
     }

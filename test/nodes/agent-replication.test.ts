@@ -290,7 +290,7 @@ describe("whatever users do and faults happen", () => {
       () => scene.remove("east", deployment(pick(namespaces), pick(names), 0)),
       () => scene.remove("east", service(pick(namespaces), pick(names))),
       () => scene.apply("east", namespace("gold-1", random() < 0.5 ? { tier: "gold" } : {})),
-      () => scene.apply("east", definition("first", "second")),
+      () => scene.apply("east", random() < 0.5 ? definition("first") : definition("first", "second")),
       () => (random() < 0.2 ? scene.remove("east", definition()) : Promise.resolve()),
       ...Array.from({ length: 2 }, () => async () => {
         const object = widget(pick(namespaces), pick(names), String(random()));
