@@ -12,7 +12,7 @@ import type { Bed } from "../bed/running.ts";
 import { overlapMs, readBeats, type Interval } from "../demo/beats.ts";
 import { hasCondition, startPair, type Pair } from "../pair/pair.ts";
 import { waitFor } from "../pair/wait.ts";
-import { groupSpec } from "./agent-harness.ts";
+import { groupSpec, runLifeboat } from "./agent-harness.ts";
 import { beating, crash, namespace, uptimeMs } from "./guard-harness.ts";
 
 const group = "shop";
@@ -146,7 +146,17 @@ test("that site powered off and on again starts nothing, with and without its ag
 });
 
 test("a switchover hands the group over under both guards", async () => {
-  await pair.bed.kubectl("east", ["annotate", "protectiongroup", group, "lifeboat.dev/failover=west"]);
+  // A site that has just come back may still have pods that end; until then it is no target, and says so.
+  let said = "";
+  const move = async () => {
+    const flags = ["--to", "west", "--wait", "--timeout", "60", "--kubeconfig", bed.site("east").kubeconfigPath];
+    const { code, out, err } = await runLifeboat(["switchover", group, ...flags]);
+    said = `${out}${err}`;
+    return code === 0 ? true : undefined;
+  };
+  await waitFor("the switchover", move, { limitMs: patienceMs, everyMs: 2000, signal }).catch((error: unknown) => {
+    throw new Error(`${String(error)}; it said: ${said}`, { cause: error });
+  });
   await settled("west", "east");
   const last = await lastBeatMs("east");
   const back = (await intervals("west")).find(({ fromMs }) => fromMs > last);
@@ -203,4 +213,12 @@ test("a deleted group is let go of by the guards, and what runs goes on without 
   await sleep(2 * timing.leaseMs);
   expect((await intervals("east")).length).toBe(before);
   expect((await uptimeMs()) - (await lastBeatMs("east"))).toBeLessThan(500);
+});
+
+test("created anew it is guarded again", async () => {
+  await pair.startAgent("east");
+  await protect("east", "Guard");
+  await settled("east", "west");
+  expect(await listed("east")).toMatch(/shop +shop +leased/);
+  expect(await listed("west")).toMatch(/shop +shop +fenced/);
 });
