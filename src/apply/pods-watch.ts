@@ -68,7 +68,7 @@ async function rootOf(
 /** Looked at this often, and more often for a while after a change of role: an operator takes a moment to react. */
 const watchMs = 30_000;
 const watchSoonMs = 5_000;
-const soonMaxCount = 24;
+const soonMaxCount = 12;
 
 export interface PodsWatchOptions {
   /** Namespaces of the group at this site while it must not run it; `undefined` while it may. */
@@ -87,8 +87,7 @@ export interface PodsWatchOptions {
 export class PodsWatch {
   readonly #site: GroupSite;
   readonly #options: PodsWatchOptions;
-  /** Only a site whose role changes has operators that are yet to react; see {@link resume}. */
-  #looks = soonMaxCount;
+  #looks = 0;
   #found: readonly ObjectKey[] = [];
   /** Since when each object has had pods that are not ending. */
   readonly #sinceMs = new Map<ObjectKey, number>();
