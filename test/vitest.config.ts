@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
  * - `unit`: pure code and single processes, no cluster
  * - `sim`: the failover protocol simulated
  * - `clusters`: two real control planes, shared by all files
- * - `nodes`: beds of their own, with nodes, faults and killed sites; one file at a time
+ * - `nodes`: beds of their own, with nodes, faults and killed sites; two files at a time, since most of it is waiting
  *
  * The last two run whole clusters on whatever machine there is: a test that fails there is tried once more, and the
  * report says so. A defect fails twice.
@@ -47,7 +47,7 @@ export default defineConfig({
           testTimeout: 300_000,
           retry: 1,
           hookTimeout: 300_000,
-          fileParallelism: false,
+          maxWorkers: 2,
           sequence: { groupOrder: 3 },
         },
       },
