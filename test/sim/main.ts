@@ -1,15 +1,6 @@
-/**
- * `npm run sim -- …`: the failover protocol simulated.
- *
- *     --seeds N [--from S] [--mode uniform|extremal|frozen]   histories drawn from seeds
- *     --accumulate        go on where the committed table ends, and write it
- *     --scenario FILE|all one scenario (or all), with its measured bounds
- *     --seed N --log      one history with everything that happened
- *     --mutants [NAME]    the protocol broken one rule at a time
- *     --json              the result as one line of JSON, last
- */
+/** `npm run sim -- …`: the failover protocol simulated. */
 import { basename, join } from "node:path";
-import { parseArgs } from "node:util";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { addReport, rowOf } from "./accumulate.ts";
 import { generate } from "./generate.ts";
 import { runPlan } from "./history.ts";
@@ -22,20 +13,40 @@ import type { Verdict } from "./run-mutants.ts";
 import { readScenario, runScenario } from "./scenario.ts";
 import { runSeeds } from "./seeds.ts";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    seeds: { type: "string", default: "1000" },
-    from: { type: "string" },
-    mode: { type: "string" },
-    seed: { type: "string" },
-    scenario: { type: "string" },
-    mutants: { type: "boolean", default: false },
-    accumulate: { type: "boolean", default: false },
-    log: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-  },
-});
+function whole(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError("must be a whole number");
+  return value;
+}
+
+interface Flags {
+  readonly seeds: number;
+  readonly from?: number;
+  readonly mode?: Mode;
+  readonly seed?: number;
+  readonly scenario?: string;
+  readonly mutants: boolean;
+  readonly accumulate: boolean;
+  readonly json: boolean;
+}
+
+const program = new Command("npm run sim --")
+  .description(
+    "Histories of the failover protocol, drawn from seeds or written as scenarios, on the reducers that ship.",
+  )
+  .argument("[name...]", "with --mutants: only these")
+  .option("--seeds <n>", "how many histories, for each mode", whole, 1000)
+  .option("--from <seed>", "the first seed", whole)
+  .addOption(new Option("--mode <mode>", "how clocks and delays are drawn (default: each in turn)").choices(modes))
+  .option("--accumulate", "go on where the committed table ends, and write it", false)
+  .option("--scenario <file>", "one scenario, or all of them, with its measured bounds")
+  .option("--seed <n>", "one history, with everything that happened", whole)
+  .option("--mutants", "the protocol broken one rule at a time", false)
+  .option("--json", "the result as one line of JSON, last", false)
+  .addHelpText("after", "\nExample:\n  npm run sim -- --seeds 5000 --mode extremal\n  npm run sim -- --scenario all")
+  .parse();
+const values = program.opts<Flags>();
+const positionals = program.args;
 
 const print = (line: string): void => {
   process.stdout.write(`${line}\n`);
@@ -45,14 +56,13 @@ const print = (line: string): void => {
 const BATCH_COUNT = 500;
 
 const chosen: readonly Mode[] = values.mode === undefined ? modes : modes.filter((mode) => mode === values.mode);
-if (chosen.length === 0) throw new Error(`--mode must be one of ${modes.join(", ")}`);
 
 const ok = values.mutants ? await showMutants() : await showHistories();
 process.exitCode = ok ? 0 : 1;
 
 async function showHistories(): Promise<boolean> {
   if (values.scenario !== undefined) return showScenarios(values.scenario);
-  if (values.seed !== undefined) return showSeed(Number(values.seed));
+  if (values.seed !== undefined) return showSeed(values.seed);
   return showSeeds();
 }
 
@@ -68,8 +78,8 @@ async function showSeeds(): Promise<boolean> {
   const results: unknown[] = [];
   let clean = true;
   for (const mode of chosen) {
-    let from = values.from === undefined ? (values.accumulate ? rowOf(mode).nextSeed : 1) : Number(values.from);
-    let left = Number(values.seeds);
+    let from = values.from === undefined ? (values.accumulate ? rowOf(mode).nextSeed : 1) : values.from;
+    let left = values.seeds;
     while (left > 0) {
       const count = values.accumulate ? Math.min(left, BATCH_COUNT) : left;
       const report = runSeeds(reducers, mode, from, count, () => performance.now());
