@@ -171,6 +171,7 @@ export class Follower implements SiteListener {
     if (all) this.#lookAtAll();
     else for (const key of [...keys, ...view.ownersChanged(keys)]) this.#queue.add(key);
     if (journal.current) this.#becameCurrent();
+    else this.#wasCurrent = false;
     void this.deletes.relax(journal.pendingDeletes).catch(() => undefined);
     this.#report();
   }
@@ -184,6 +185,7 @@ export class Follower implements SiteListener {
     this.watermark.reached(this.#site.journal.synced ? position.seq : 0);
   }
 
+  /** Since the source's present ring is known to have been received whole. */
   #wasCurrent = false;
 
   #becameCurrent(): void {
