@@ -1,4 +1,4 @@
-import { Pulse, runTogether } from "../abort.ts";
+import { linkedAbort, Pulse, runTogether } from "../abort.ts";
 import { backoffMs, type Clock, type Random } from "../clock.ts";
 import { hasCode, LifeboatError, messageOf } from "../errors.ts";
 import type { KubeClient } from "../kube/client.ts";
@@ -21,6 +21,10 @@ import {
   type GateSubject,
 } from "./policy.ts";
 
+/** A stop goes on after this, with its gate still being closed. */
+const closeMaxMs = 2_000;
+/** Others may write and delete at the same moment; what does not come to rest is left to the repair. */
+const bringRoundsMax = 5;
 /** An opened gate takes effect when the API server has seen its parameter: milliseconds, unless it is very busy. */
 const effectMaxMs = 5_000;
 const effectPollMs = 20;
@@ -97,7 +101,11 @@ export class AdmissionGates {
     const gate = this.#gate(group);
     gate.isOver = false;
     gate.state = { open: false, ...state };
-    await this.#bring(group, gate, signal);
+    const { clock } = this.#options;
+    using scope = linkedAbort(signal);
+    const written = this.#bring(group, gate, signal);
+    // What is to be stopped must not wait for an API server that is slow with this one: the repair goes on with it.
+    await Promise.race([written, clock.sleep(closeMaxMs, { signal: scope.signal })]).finally(() => scope.abort());
   }
 
   /** The group has ended: its gate is removed as soon as that is possible, while {@link run} is at work. */
@@ -208,7 +216,8 @@ export class AdmissionGates {
     try {
       if (gate.isOver) {
         await removeGate(client, group, { signal });
-        if (this.#gates.get(group) === gate) this.#gates.delete(group);
+        // Somebody may have begun a group of its name meanwhile.
+        if (gate.isOver && this.#gates.get(group) === gate) this.#gates.delete(group);
         return;
       }
       const wanted = this.#wanted(group);
@@ -257,18 +266,19 @@ export async function removeGate(
   const place = { name: gateName(group) };
   await client.delete(resources.admissionBindings, place, { signal });
   await client.delete(resources.admissionPolicies, place, { signal });
-  await dropFinalizers(client, place, { signal });
+  await dropFinalizers(client, resources.gates, place, { signal });
   await client.delete(resources.gates, place, { signal });
 }
 
 async function dropFinalizers(
   client: KubeClient,
+  resource: KubeResource,
   place: { readonly name: string },
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
   const patch = { type: "merge", body: { metadata: { finalizers: null } } } as const;
   try {
-    await client.patch(resources.gates, place, patch, { fieldManager: gateManager, signal });
+    await client.patch(resource, place, patch, { fieldManager: gateManager, signal });
   } catch (error) {
     if (!hasCode(error, "NotFound")) throw error;
   }
@@ -278,7 +288,7 @@ async function dropFinalizers(
 async function bring(client: KubeClient, wanted: KubeObject, { signal }: { signal: AbortSignal }): Promise<void> {
   const resource = resourceOf(wanted);
   const options = { fieldManager: gateManager, signal };
-  for (;;) {
+  for (let round = 1; ; round++) {
     const live = await client.find(resource, placeOf(wanted), { signal });
     try {
       if (live === undefined) await client.create(resource, wanted, options);
@@ -288,12 +298,17 @@ async function bring(client: KubeClient, wanted: KubeObject, { signal }: { signa
         await client.put(resource, { ...wanted, metadata: { ...wanted.metadata, resourceVersion } }, options);
       } else {
         // What is being deleted cannot be kept; it is let go and made anew at once.
-        await dropFinalizers(client, { name: wanted.metadata.name }, { signal });
-        continue;
+        await dropFinalizers(client, resource, { name: wanted.metadata.name }, { signal });
+        if (round < bringRoundsMax) continue;
+        throw new LifeboatError("KubeRejected", `${wanted.kind} ${wanted.metadata.name} is being deleted`, {
+          op: "admission.write",
+          retryable: true,
+        });
       }
       return;
     } catch (error) {
       if (!hasReason(error, "Conflict") && !hasReason(error, "AlreadyExists")) throw error;
+      if (round >= bringRoundsMax) throw error;
     }
   }
 }

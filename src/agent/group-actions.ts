@@ -212,9 +212,12 @@ export class SiteActions implements GroupActions {
 
   async unquiesce(_goal: { readonly opId: string; readonly reason: string }, { signal }: ActionOptions): Promise<void> {
     const { journal, applier } = this.#host;
-    if (readOrigin(journal) !== "held") return;
+    const origin = readOrigin(journal);
+    if (origin !== "held" && origin !== "own") return;
     await this.#host.stopKeeping();
+    // Also where it was called off before anything was taken down: the gate is the first to close.
     await this.#host.openGate({ signal });
+    if (origin === "own") return;
     const { failed } = await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
     refuseFailures("could not be brought back", failed);
     await writeOrigin(journal, "own");

@@ -13,7 +13,7 @@ import { Journal } from "../journal/journal.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { GuardedGroup } from "../rpc/guard-messages.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
-import type { Log } from "../telemetry/log.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
 import { GroupEnding } from "./ending.ts";
 import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest } from "./group-actions.ts";
@@ -56,6 +56,8 @@ export interface StartReport {
 
 /** Notices and outcomes kept for status. */
 const keptMaxCount = 20;
+/** What keeps an object from being brought back is mended by people, or passes. */
+const bringBackPauseMs = 5_000;
 
 /**
  * One protection group at this site: its journal, what captures or applies it, and the failover protocol that says
@@ -164,7 +166,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       onRestored: (message) => this.notice({ code: "ObjectRestored", message }),
     });
     this.#bornOrphaned = this.orphaned;
-    if (this.#bornOrphaned) this.#gate.remove();
+    if (this.#bornOrphaned) this.#letGo();
     if (this.#specs.readJournal()) this.#shown.check();
     if (!this.orphaned) this.#specs.readKept();
   }
@@ -292,6 +294,14 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     this.#protocol.setApi(up);
   }
 
+  /** Copies of a group that has ended are their users' to start. */
+  #letGo(): void {
+    this.#gate.remove();
+    this.#protocol.letGuardsGo().catch((error: unknown) => {
+      this.#log.warn({ error: safeError(error) }, "node guards could not be told of the group's end");
+    });
+  }
+
   guarded(): GuardedGroup | undefined {
     const covered = this.orphaned ? undefined : this.#covered();
     return covered === undefined ? undefined : guardedGroup(this.name, covered, this.#parts.config.namespace);
@@ -320,8 +330,8 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   #covered(): { readonly spec: GroupSpec; readonly namespaces: readonly string[] } | undefined {
     const spec = this.group?.spec;
     if (spec === undefined) return undefined;
-    const captured = this.#serving.capture?.report().namespaces;
-    return { spec, namespaces: this.#namespaces.here(spec, captured) };
+    const report = this.#serving.capture?.report();
+    return { spec, namespaces: this.#namespaces.here(spec, report?.synced === true ? report.namespaces : undefined) };
   }
 
   openGate(options: { signal: AbortSignal }): Promise<void> {
@@ -504,12 +514,23 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   /** The protocol is over for the group. Resolves with whether one of its name is here, to begin anew. */
   async #released(held: boolean): Promise<boolean> {
     // Only a lease that ran out in the last moment can have taken it down; nobody else will run it.
-    if (held && readOrigin(this.journal) === "held") {
-      await this.applier.release({ epoch: this.journal.epoch() ?? lowestEpoch, signal: this.#options.signal });
-      await writeOrigin(this.journal, "own");
-    }
+    if (held && readOrigin(this.journal) === "held") await this.#bringBack(this.#options.signal);
     this.#ending.released();
     return this.object !== undefined && !this.orphaned;
+  }
+
+  /** Tries for as long as it takes: with the group's end nobody else is in charge of what was taken down. */
+  async #bringBack(signal: AbortSignal): Promise<void> {
+    await this.#holding.stop();
+    for (;;) {
+      await this.#gate.open({ signal });
+      const epoch = this.journal.epoch() ?? lowestEpoch;
+      const { failed } = await this.applier.release({ epoch, signal });
+      if (failed.length === 0) break;
+      this.#log.warn({ failed: failed.length }, "objects of an ended group could not be brought back; trying again");
+      await this.#parts.clock.sleep(bringBackPauseMs, { signal });
+    }
+    await writeOrigin(this.journal, "own");
   }
 
   standbyAgeMs(): number | undefined {
@@ -528,6 +549,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     await this.#protocol.stop();
     await this.#holding.stop();
     if (forget) {
+      await this.#protocol.letGuardsGo();
       await this.#protocol.forget();
       this.#gate.remove();
     }

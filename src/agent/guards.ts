@@ -133,6 +133,8 @@ export class GuardDesk implements GuardHandlers {
 
   /** The group has ended in order under this certificate: guards that still know it let go of it. */
   async release(group: string, cert: Cert | null): Promise<void> {
+    // Its record may be gone by the second time.
+    if (cert === null && this.#released[group] !== undefined) return;
     const kept = Object.entries(this.#released)
       .filter(([name]) => name !== group)
       .slice(1 - releasedMaxCount);
@@ -191,12 +193,15 @@ export class GuardDesk implements GuardHandlers {
     const released: string[] = [];
     for (const poll of polls) {
       if (poll.node !== node) throw mixedUp(`it polls for ${poll.node}`, node);
-      if (this.#isOver(poll)) {
+      const side = sides.find(({ name }) => name === poll.group);
+      const answer = side?.poll(poll);
+      // A guard that was away hears of the group of that name that was granted since, and opens for nobody's sake.
+      const isNext = answer !== undefined && answer.cert !== null && !this.#wasReleased(poll.group, answer.cert);
+      if (this.#isOver(poll, side) && !isNext) {
         released.push(poll.group);
         continue;
       }
       this.#noteStop(poll);
-      const answer = sides.find(({ name }) => name === poll.group)?.poll(poll);
       if (answer !== undefined) answers.push(answer);
     }
     if (isNew) this.review();
@@ -204,11 +209,17 @@ export class GuardDesk implements GuardHandlers {
   }
 
   /** What was granted after the end belongs to a group of the same name that was created since. */
-  #isOver({ group, cert }: GuardPoll): boolean {
+  #isOver({ group, cert }: GuardPoll, side: GuardedSide | undefined): boolean {
+    if (cert !== null) return this.#wasReleased(group, cert);
+    // One that ended before its first grant.
+    return side === undefined && this.#released[group] !== undefined;
+  }
+
+  #wasReleased(group: string, cert: Cert): boolean {
     const last = this.#released[group];
     if (last === undefined) return false;
     const order = compareCert(cert, last);
-    return cert !== null && (order === "older" || order === "same");
+    return order === "older" || order === "same";
   }
 
   #noteStop({ group, node, stopMs }: GuardPoll): void {

@@ -17,6 +17,8 @@ export interface HoldingOptions {
 
 /** Somebody who starts a group again and again must not keep the API server busy. */
 const pauseMs = 1000;
+/** Objects whose generations are remembered. */
+const seenMaxCount = 20_000;
 /** What no event tells of (a controller that was slower than the first hold) is found within this. */
 const everyMs = 5000;
 
@@ -80,7 +82,10 @@ class ChangeWatch implements PoolSubscriber {
     this.#changed.raise();
   }
 
-  removed(): void {}
+  removed(): void {
+    // Whatever is gone is known by nobody any more; a look too many costs nothing.
+    if (this.#seen.size > seenMaxCount) this.#seen.clear();
+  }
 }
 
 async function raisedWithin(pulse: Pulse, ms: number, clock: Clock, signal: AbortSignal): Promise<void> {

@@ -211,6 +211,12 @@ export class GroupProtocol {
     await this.#running?.stop();
   }
 
+  /** The group has ended here: guards that still hold its pods, or hold them down, let go of them. */
+  async letGuardsGo(): Promise<void> {
+    const { parts, name } = this.#options;
+    await parts.guards.release(name, new GroupRecords(parts.records, name).read().cert);
+  }
+
   /** To be called after {@link stop}, for a group that has ended here: what is recorded must not gate a next one. */
   async forget(): Promise<void> {
     const records = new GroupRecords(this.#options.parts.records, this.#options.name);

@@ -6,7 +6,9 @@ import {
   type GroupRequest,
   type MoveVerb,
 } from "../config/requests.ts";
-import { messageOf } from "../errors.ts";
+import { backoffMs } from "../clock.ts";
+import { parseStoredStatus } from "../config/stored.ts";
+import { hasCode, messageOf } from "../errors.ts";
 import { resources } from "../kube/resource.ts";
 import type { PurgeReport } from "../apply/purge.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -26,6 +28,8 @@ interface DeskOptions {
   readonly signal: AbortSignal;
 }
 
+/** An annotation that stays would be obeyed again by the next process. */
+const takeAwayLimits = { firstMs: 500, maxMs: 30_000 };
 /** The command asks for its answer several times a second. */
 const retireAfterMs = 5000;
 /** Keys in a result; a ConfigMap holds 1 MiB. */
@@ -38,6 +42,8 @@ export class RequestDesk {
   /** Annotation texts that are being worked on, until they are gone from the object. */
   readonly #taken = new Set<string>();
   readonly #orders: OrderDesk;
+  /** The last request that an earlier process has answered. */
+  #answered: Partial<LastRequest> | undefined;
 
   constructor(options: DeskOptions) {
     this.#options = options;
@@ -53,6 +59,7 @@ export class RequestDesk {
   /** The group's object appeared or changed. */
   observe(object: KubeObject): void {
     const annotations = object.metadata.annotations ?? {};
+    this.#answered ??= parseStoredStatus(object["status"]).lastRequest;
     for (const [verb, annotation] of Object.entries(moveAnnotations)) {
       this.#take(annotation, annotations[annotation], async (text) => this.#orders.move(verb as MoveVerb, text));
     }
@@ -71,13 +78,22 @@ export class RequestDesk {
   }
 
   async #consume(annotation: string, text: string, work: (text: string) => Promise<void>): Promise<void> {
-    const { parts, runtime, status, signal } = this.#options;
+    const { parts, signal } = this.#options;
     try {
       await work(text);
     } catch (error) {
       const [verb = "request"] = Object.entries(moveAnnotations).find(([, one]) => one === annotation) ?? [];
       this.#answer({ id: text, verb, outcome: "Refused", message: messageOf(error) });
     }
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      if (await this.#takeAway(annotation)) return;
+      await parts.clock.sleep(backoffMs(attempt, takeAwayLimits, parts.random), { signal }).catch(() => undefined);
+    }
+  }
+
+  /** Resolves with whether the answer is written and the annotation gone. */
+  async #takeAway(annotation: string): Promise<boolean> {
+    const { parts, runtime, status, signal } = this.#options;
     try {
       await status.write({ signal });
       const body = { metadata: { annotations: { [annotation]: null } } };
@@ -86,8 +102,12 @@ export class RequestDesk {
         fieldManager: "lifeboat-requests",
         signal,
       });
+      return true;
     } catch (error) {
+      // A group that is deleted takes its requests along.
+      if (hasCode(error, "NotFound")) return true;
       if (!signal.aborted) parts.log.warn({ group: runtime.name, error: safeError(error) }, "cannot consume a request");
+      return false;
     }
   }
 
@@ -99,6 +119,8 @@ export class RequestDesk {
   async #serve(text: string): Promise<void> {
     const request = parseRequest(text);
     const { id, verb } = request;
+    // Done by an earlier process, which could not take the annotation away.
+    if (this.#answered?.id === id && this.#answered.outcome !== "Running") return;
     if (verb === "abort" || verb === "pause" || verb === "resume") {
       this.#orders.steer(id, verb);
       return;

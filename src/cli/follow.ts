@@ -10,6 +10,8 @@ export interface Followed {
   /** `status.lastRequest.id` that is waited for. */
   readonly request: string;
   readonly to: string;
+  /** `status.lastRequest.at` of before: an answer that is still there is that of an earlier request of the same text. */
+  readonly answeredAt: string | undefined;
   readonly timeoutMs: number;
 }
 
@@ -41,7 +43,7 @@ export async function followMove(client: KubeClient, move: Followed, terminal: T
 
 function isOver({ status }: StoredGroup, move: Followed, begunMs: number, terminal: Terminal): boolean {
   const { lastRequest: last, lastFailover: moved } = status;
-  if (last?.id !== move.request) return false;
+  if (last?.id !== move.request || last.at === move.answeredAt) return false;
   if (last.outcome === "Refused") {
     terminal.out(`${elapsed(begunMs)}  refused: ${last.message ?? ""}\n`);
     terminal.setExitCode(exitCodes.refused);

@@ -88,8 +88,10 @@ async function move(verb: MoveVerb, name: string, flags: MoveFlags, terminal: Te
       hint: `its sites are ${sites.join(" and ")}`,
     });
   }
-  const { active, epoch } = group.status;
-  if (active === to) {
+  const { active, epoch, role } = group.status;
+  // Of whoever holds the group: a site that was rebooted may hold it and not run it.
+  const runs = role === "active" || group.status.state === "Standby";
+  if (active === to && runs && verb !== "force-fenced") {
     terminal.out(`${name} is already active at ${to} (epoch ${epoch ?? "unknown"}); nothing to do\n`);
     return;
   }
@@ -108,7 +110,11 @@ async function move(verb: MoveVerb, name: string, flags: MoveFlags, terminal: Te
   await annotateGroup(client, name, { [annotation]: request }, terminal.signal);
   terminal.out(`asked for ${name} to move to ${to} (${annotation}=${request})\n`);
   if (flags.wait !== true) return;
-  await followMove(client, { name, request, to, timeoutMs: Number(flags.timeout) * 1000 }, terminal);
+  await followMove(
+    client,
+    { name, request, to, answeredAt: group.status.lastRequest?.at, timeoutMs: Number(flags.timeout) * 1000 },
+    terminal,
+  );
 }
 
 function tellKept({ name, status }: StoredGroup, terminal: Terminal): void {

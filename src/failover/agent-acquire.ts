@@ -68,7 +68,9 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
   const { timing } = s.policy;
   if (kind !== "adopt" && kind !== "unseal") {
     // A holder that resumes promised nobody before it booted: only what this process promised counts.
-    const bootedMs = kind === "resume" ? 0 : s.bootedAtMs + s.record.promiseMsMax;
+    // A record that came from a backup knows less than was promised since.
+    const longestMs = Math.max(s.record.promiseMsMax, timing.promiseMs);
+    const bootedMs = kind === "resume" ? 0 : s.bootedAtMs + longestMs;
     const leftMs = Math.max(s.promiseUntilMs, bootedMs) - now;
     if (leftMs > 0) return promiseRuns(s, leftMs);
     if (s.record.veto !== null && kind !== "resume") return vetoed(s);
@@ -84,10 +86,19 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
       return refusal("LagTooHigh", `${s.config.site} lags by ${lagMs ?? "?"} ms, at most ${s.policy.maxLagMs} allowed`);
     }
   }
-  if (s.witness.stamp === null || !heardWithin(s, "witness", echoMaxMs(timing.leaseMs), now)) {
+  const { stamp } = s.witness;
+  if (stamp === null || !heardWithin(s, "witness", echoMaxMs(timing.leaseMs), now)) {
     return refusal("NoEcho", "the witness is not heard");
   }
+  // What it grants now would not be taken; the next heartbeat makes it start again above.
+  if (generationOf(stamp) < s.witnessGeneration)
+    return refusal("NoEcho", "the witness has to start a newer generation");
   return null;
+}
+
+/** A witness signs its stamps `witness/GENERATION/NONCE`. */
+function generationOf({ by }: { readonly by: string }): number {
+  return Number(by.split("/")[1]);
 }
 
 function promiseRuns(s: AgentState, leftMs: number): Refusal {

@@ -90,8 +90,12 @@ export function acknowledged(d: Draft, to: To, ack: RenewAck): void {
  * above, and until then nothing is taken from either.
  */
 function hearGeneration(d: Draft, ack: RenewAck): void {
-  const { witnessGeneration, witness } = d.s;
-  const twin = ack.generation === witnessGeneration && witness.stamp !== null && witness.stamp.by !== ack.stamp.by;
+  const { witnessGeneration, witness, record } = d.s;
+  // A group of this name that has ended was granted by another start of this number.
+  const last = record.released?.epoch;
+  const former = last !== undefined && last.generation === ack.generation && !ack.stamp.by.endsWith(`/${last.nonce}`);
+  const twin =
+    former || (ack.generation === witnessGeneration && witness.stamp !== null && witness.stamp.by !== ack.stamp.by);
   if (twin) d.set({ witnessGeneration: ack.generation + 1 });
   else if (ack.generation > witnessGeneration) d.set({ witnessGeneration: ack.generation });
 }
@@ -275,6 +279,8 @@ function vetoRules(d: Draft, renew: Renew): boolean {
   if (renew.disarm === "keep") return false;
   if (renew.disarm === "no") {
     if (veto === null || renew.incarnation < veto.incarnation) return false;
+    // What ran without a lease may have been stopped this very moment, and takes G until its last process is dead.
+    d.set({ promiseUntilMs: Math.max(s.promiseUntilMs, d.now + renew.guardMs) });
     return d.persist({ veto: null }, { type: "none" }) || d.s.pending !== null;
   }
   if (veto !== null && veto.incarnation === renew.incarnation) return false;

@@ -193,7 +193,11 @@ function holderSays(draft: Draft, message: Renew): void {
   const { veto } = record;
   const newVeto = { site: message.site, incarnation: message.incarnation };
   if (message.disarm === "no") {
-    if (veto !== null && message.incarnation >= veto.incarnation) draft.record({ veto: null });
+    if (veto !== null && message.incarnation >= veto.incarnation) {
+      draft.record({ veto: null });
+      // What ran without a lease may have been stopped this very moment, and takes G until its last process is dead.
+      draft.set({ promiseUntilMs: Math.max(draft.state.promiseUntilMs, draft.now + message.guardMs) });
+    }
   } else if (message.disarm === "held") {
     if (veto === null || veto.incarnation !== message.incarnation) draft.record({ veto: newVeto });
   } else if (message.disarm === "ask" && !recovering(draft.state)) {

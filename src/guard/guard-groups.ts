@@ -6,11 +6,12 @@ import {
   type GuardEffect,
   type GuardEvent,
   type GuardState,
+  type GuardRecord,
 } from "../failover/guard.ts";
 import type { GuardAnswer, GuardPoll } from "../failover/messages.ts";
 import { deriveTiming, profileTiming, type Timing, type TimingInputs } from "../failover/timing.ts";
 import type { GuardedGroup } from "../rpc/guard-messages.ts";
-import type { Log } from "../telemetry/log.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
 import type { GuardDisk } from "./disk.ts";
 
 export interface GuardGroupsOptions {
@@ -154,15 +155,44 @@ export class GuardGroups {
   }
 
   #keep(state: GuardState, effects: readonly GuardEffect[]): void {
-    const { disk, onTurn } = this.#options;
+    const { onTurn } = this.#options;
     const { group } = state.record;
+    const isStop = effects.some(({ type }) => type === "stop");
+    if (isStop) {
+      // Nothing that may fail, a full disk above all, comes before what stops.
+      this.#states.set(group, state);
+      onTurn();
+    }
     // What is opened under a certificate needs it on disk first: the reducer lists it first.
-    for (const effect of effects) if (effect.type === "persist") disk.putRecord(effect.record);
+    for (const effect of effects) if (effect.type === "persist") this.#persist(effect.record, isStop);
     this.#states.set(group, state);
-    disk.putState(state);
+    this.#note(state);
     for (const effect of effects) if (effect.type === "poll") this.#polls.push(effect.poll);
     // Gate and traffic follow from the state, whatever came before (see Warden); a longer end can wait for the next look.
-    if (effects.some(({ type }) => type === "openGate" || type === "stop")) onTurn();
+    if (effects.some(({ type }) => type === "openGate")) onTurn();
+  }
+
+  /** Throws where what it would open is not on the disk. */
+  #persist(record: GuardRecord, isStop: boolean): void {
+    try {
+      this.#options.disk.putRecord(record);
+    } catch (error) {
+      if (!isStop) throw error;
+      this.#options.log.error(
+        { group: record.group, error: safeError(error) },
+        "the group's record could not be written",
+      );
+    }
+  }
+
+  /** What only spares a restarted guard a new question; without it that one begins closed. */
+  #note(state: GuardState): void {
+    try {
+      this.#options.disk.putState(state);
+    } catch (error) {
+      const { group } = state.record;
+      this.#options.log.warn({ group, error: safeError(error) }, "what the group's guard holds could not be noted");
+    }
   }
 }
 

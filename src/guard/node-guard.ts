@@ -2,8 +2,9 @@ import { watch, mkdirSync } from "node:fs";
 import { linkedAbort, Pulse } from "../abort.ts";
 import type { Clock } from "../clock.ts";
 import type { GuardState } from "../failover/guard.ts";
+import type { GuardAnswer } from "../failover/messages.ts";
 import type { GuardOrders, GuardReport, NodeFacts } from "../rpc/guard-messages.ts";
-import type { Log } from "../telemetry/log.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
 import { Lateness } from "./clock.ts";
 import type { GuardDisk } from "./disk.ts";
 import { GuardGroups } from "./guard-groups.ts";
@@ -81,7 +82,17 @@ export class NodeGuard {
   hear(orders: GuardOrders): void {
     this.#groups.hear(orders.groups);
     for (const group of orders.released) this.#groups.release(group);
-    for (const answer of orders.answers) this.#groups.answer(answer);
+    for (const answer of orders.answers) this.#answer(answer);
+  }
+
+  /** A group whose record cannot be written is not extended, and ends with its lease; the others go on. */
+  #answer(answer: GuardAnswer): void {
+    try {
+      this.#groups.answer(answer);
+    } catch (error) {
+      const { group } = answer;
+      this.#options.log.error({ group, error: safeError(error) }, "an answer could not be taken");
+    }
   }
 
   /** Brings every pod of the node to what it is to be now. */

@@ -129,7 +129,10 @@ export class Oracle {
         (world.peerOf(key).records[g]?.veto ?? null) !== null;
       // Nothing is gated where no guard knows of the group (any more).
       const ungated = site.nodes.every((node) => (node.records[g]?.cert ?? null) === null);
-      if (ungated || recorded || site.agents.some((agent) => this.covers(agent, g))) this.covered.set(name, world.t);
+      // A guard that was cut off has not heard yet that the group has ended, which stops nothing.
+      const ended = (site.released[g] ?? null) !== null;
+      if (ungated || ended || recorded || site.agents.some((agent) => this.covers(agent, g)))
+        this.covered.set(name, world.t);
       const since = world.t - (this.covered.get(name) ?? 0);
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
       const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + leaseMs;
