@@ -8,7 +8,7 @@ import {
 } from "../config/requests.ts";
 import { backoffMs } from "../clock.ts";
 import { parseStoredStatus } from "../config/stored.ts";
-import { hasCode, messageOf } from "../errors.ts";
+import { hasCode, LifeboatError, messageOf } from "../errors.ts";
 import { resources } from "../kube/resource.ts";
 import type { PurgeReport } from "../apply/purge.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -127,6 +127,7 @@ export class RequestDesk {
     }
     this.#answer({ id: request.id, verb: request.verb, outcome: "Running", message: "" });
     try {
+      this.#refuseElsewhere(request.site);
       const message = await this.#perform({ ...request, verb });
       this.#answer({ id: request.id, verb: request.verb, outcome: "Done", message });
     } catch (error) {
@@ -189,9 +190,26 @@ export class RequestDesk {
     await parts.client.apply(resources.configMaps, object, { fieldManager: "lifeboat-requests", force: true, signal });
   }
 
+  #tell(outcome: string, message: string): void {
+    const { parts, runtime } = this.#options;
+    const about = runtime.object;
+    if (outcome === "Running" || about === undefined) return;
+    const type = outcome === "Done" ? "Normal" : "Warning";
+    parts.events.note({ about, type, reason: `Request${outcome}`, message });
+  }
+
+  #refuseElsewhere(wanted: string | undefined): void {
+    const { site } = this.#options.parts.config;
+    if (wanted === undefined || wanted === site) return;
+    throw new LifeboatError("FailoverRefused", `this is ${site}, not ${wanted}`, {
+      hint: `ask the API server of ${wanted}`,
+    });
+  }
+
   #answer(request: Omit<LastRequest, "at">): void {
     const { status, parts, runtime } = this.#options;
     status.lastRequest = { ...request, at: new Date(parts.clock.wallMs()).toISOString() };
+    this.#tell(String(request.outcome), `${String(request.verb)}: ${String(request.message)}`);
     parts.log.info({ group: runtime.name, ...request }, "a person's request");
   }
 }

@@ -43,6 +43,16 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
       object: key,
       message: fields.join(", "),
     })),
+    ...applier.contested.map(({ key }) => ({
+      code: "Contested",
+      object: key,
+      message: "somebody changes it back again and again",
+    })),
+    ...(applier.promotable?.findings ?? []).map(({ key, reason, message }) => ({
+      code: "NotPromotable",
+      object: key,
+      message: `${reason}: ${message}`,
+    })),
     ...applier.findings.map(({ code, key, message }) => ({ code, object: key, message })),
   ].slice(0, listedMaxCount);
   return withoutUndefined({
@@ -256,6 +266,7 @@ function verdictsOf(view: GroupView, role: string, context: StatusContext): Verd
       ],
       ["None", ""],
     ),
+    ...promotableOf(view, role),
     when("Blocked", failover?.state === "Blocked", ["Blocked", failover?.reason ?? ""], ["None", ""]),
   ];
 }
@@ -291,6 +302,16 @@ function degraded({ applier, streamError }: GroupView, role: string, troubles: r
 
 function sentenceOf({ message, hint }: LifeboatError): string {
   return hint === undefined ? message : `${message}; ${hint}`;
+}
+
+/** What dry runs in the active role have found; only a standby makes them. */
+function promotableOf({ applier }: GroupView, role: string): Verdict[] {
+  const { promotable } = applier;
+  if (role !== "standby" || promotable === undefined) return [];
+  const type = "Promotable";
+  if (promotable.ok) return [{ type, status: "True", reason: "Proven", message: "" }];
+  const message = `${promotable.findings.length} objects would be refused if this site became active`;
+  return [{ type, status: "False", reason: "Refused", message }];
 }
 
 function isSynced(view: GroupView, role: string): boolean {

@@ -60,7 +60,7 @@ function readGroup(object: KubeObject): StoredGroup {
 function hintMissingCrd(error: unknown, client: KubeClient): unknown {
   if (!hasCode(error, "NotFound")) return error;
   return new LifeboatError("NotFound", `${client.server} has no ${groupApi.kind} resource`, {
-    hint: "install Lifeboat there first: `helm install lifeboat charts/lifeboat`, or apply charts/lifeboat/crds",
+    hint: "install Lifeboat there first: `kubectl apply -f charts/lifeboat/crds`",
     cause: error,
   });
 }

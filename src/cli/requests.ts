@@ -132,7 +132,12 @@ export function addPurge(program: Command, terminal: Terminal): void {
           hint: "purge the standby, or fail over first",
         });
       }
-      const message = await askGroup(client, name, newRequest("purge", { dryRun: flags.dryRun === true }), terminal);
+      const message = await askGroup(
+        client,
+        name,
+        newRequest("purge", { dryRun: flags.dryRun === true, site: flags.site }),
+        terminal,
+      );
       if (flags.dryRun === true) {
         const keys = (await readResult(client, flags.namespace, name, terminal.signal)) as string[];
         for (const key of keys) terminal.out(`would remove ${key}\n`);

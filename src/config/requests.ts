@@ -29,6 +29,8 @@ const requestSchema = z.strictObject({
   ]),
   /** Only list what would be done. */
   dryRun: z.boolean().default(false),
+  /** The site that is meant; another one refuses. */
+  site: z.string().max(63).optional(),
 });
 
 export type GroupRequest = z.output<typeof requestSchema>;
@@ -47,8 +49,9 @@ export function parseRequest(text: string): GroupRequest {
   }
 }
 
-export function newRequest(verb: RequestVerb, options: { dryRun?: boolean } = {}): GroupRequest {
-  return { id: randomUUID(), verb, dryRun: options.dryRun ?? false };
+export function newRequest(verb: RequestVerb, options: { dryRun?: boolean; site?: string } = {}): GroupRequest {
+  const { dryRun = false, site } = options;
+  return { id: randomUUID(), verb, dryRun, ...(site === undefined ? {} : { site }) };
 }
 
 /**

@@ -163,8 +163,10 @@ export class Stage {
       const taken = await waitFor(
         "an answer",
         async () => {
-          const { lastRequest } = await this.pair.status("east", group, signal);
-          return lastRequest?.id === request ? lastRequest : undefined;
+          const { lastRequest, state } = await this.pair.status("east", group, signal);
+          if (lastRequest?.id !== request) return undefined;
+          // Taken first, and then looked at: it is under way once the group is being stopped.
+          return lastRequest.outcome === "Running" && state === "Active" ? undefined : lastRequest;
         },
         { limitMs: orderLimitMs, everyMs: 20, signal },
       );

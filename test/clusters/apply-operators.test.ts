@@ -48,7 +48,7 @@ beforeAll(async () => {
     for (const object of definitions) {
       await site.client.apply(site.resource(object), object, { fieldManager: "test", force: true, signal: never });
     }
-    await eventually(() => served(site));
+    await eventually(() => served(site), servedLimitMs);
   }
 });
 afterAll(async () => {
@@ -60,6 +60,9 @@ afterAll(async () => {
   await setUp?.[Symbol.asyncDispose]();
 });
 
+/** An API server that is busy with other definitions takes its time to serve new ones. */
+const servedLimitMs = 60_000;
+
 async function served({ discovery }: Cluster): Promise<boolean> {
   await discovery.refresh({ signal: never });
   return definitions.every((object) => {
@@ -70,7 +73,7 @@ async function served({ discovery }: Cluster): Promise<boolean> {
 
 async function start(spec: Parameters<typeof applyBench>[0] = {}): Promise<ApplyBench & AsyncDisposable> {
   const bench = await applyBench(spec);
-  await eventually(() => served(bench.west));
+  await eventually(() => served(bench.west), servedLimitMs);
   await bench.restart("active");
   return bench;
 }
