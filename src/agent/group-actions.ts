@@ -47,8 +47,10 @@ export interface ActionHost {
   /** Begins to pull from the peer, where that is not done already. */
   pull(): void;
   stopPulling(): Promise<void>;
-  /** Digest of what is served, once everything up to now is in it. */
+  /** Digest of what is served, once everything up to now is in it. From then on nothing else is served. */
   finalDigest(options: ActionOptions): Promise<FinalDigest>;
+  /** Ends a seal: the site's objects are read anew, and not served. Resolves with whether there was one. */
+  unseal(): Promise<boolean>;
   /** The source's canary as the journal has it. */
   receivedCanary(): KeyAndHash | undefined;
   /** Resolves when the journal holds everything of the peer. */
@@ -98,6 +100,7 @@ export class SiteActions implements GroupActions {
     const rpoMs = this.#lossOf(goal);
     await this.#host.stopKeeping();
     await this.#host.openGate({ signal });
+    await this.#host.unseal();
     await this.#host.stopPulling();
     let failed = 0;
     const origin = readOrigin(journal);
@@ -217,6 +220,7 @@ export class SiteActions implements GroupActions {
     await this.#host.stopKeeping();
     // Also where it was called off before anything was taken down: the gate is the first to close.
     await this.#host.openGate({ signal });
+    if (await this.#host.unseal()) await this.#host.serve(journal.epoch() ?? lowestEpoch);
     if (origin === "own") return;
     const { failed } = await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
     refuseFailures("could not be brought back", failed);
@@ -255,6 +259,8 @@ export class SiteActions implements GroupActions {
     await this.#host.stopServing();
     const origin = readOrigin(journal);
     await this.#host.closeGate({ signal });
+    // What was written here since the seal is kept as what this site had of its own.
+    await this.#host.unseal();
     await this.#hold({ signal });
     this.#host.pull();
     // What this site ran is overwritten only by something that is known to be whole.

@@ -442,6 +442,10 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     return this.#serving.finalDigest(options);
   }
 
+  unseal(): Promise<boolean> {
+    return this.#serving.unseal();
+  }
+
   receivedCanary(): KeyAndHash | undefined {
     return this.#serving.receivedCanary();
   }

@@ -144,9 +144,18 @@ export class GroupServing {
     const capture = this.#capture;
     if (capture === undefined) throw new LifeboatError("FailoverRefused", "this site does not serve the group");
     await capture.settle(options);
+    capture.seal();
     const { hash } = capture.current(this.#canaryKey);
     const canary = hash === "" ? undefined : { key: this.#canaryKey, hash };
     return { digest: capture.digest, revision: `${capture.ring}/${capture.head}`, canary };
+  }
+
+  /** What was written since the seal is seen again. Resolves with whether there was one. */
+  async unseal(): Promise<boolean> {
+    if (this.#capture?.isSealed !== true) return false;
+    this.stopServing();
+    await this.stopCapture();
+    return true;
   }
 
   receivedCanary(): KeyAndHash | undefined {

@@ -206,6 +206,18 @@ export class GroupCapture implements ChangeSource {
     while (!this.#follower.isIdle) await waitFor(this.#idleWaiters, (wake) => wake, signal);
   }
 
+  /**
+   * Offers what is here now and nothing that is written later: the other site is to have exactly this. For good; a
+   * group that goes on here is captured anew.
+   */
+  seal(): void {
+    this.#ring.seal(this.#canary.key);
+  }
+
+  get isSealed(): boolean {
+    return this.#ring.isSealed;
+  }
+
   report(): CaptureReport {
     return {
       synced: this.#synced,

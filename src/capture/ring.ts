@@ -33,6 +33,7 @@ export class ChangeRing {
   #order: { readonly seq: number; readonly key: ObjectKey }[] = [];
   #head = 0;
   #floor = 0;
+  #sealedBut: ObjectKey | undefined;
 
   /** Highest sequence number given out; 0 before the first. */
   get head(): number {
@@ -53,8 +54,22 @@ export class ChangeRing {
     return this.#entries.has(key) && !this.#tombstones.has(key);
   }
 
+  /** From now on nothing changes but `except`: what is written after a seal belongs to this site alone. */
+  seal(except: ObjectKey): void {
+    this.#sealedBut = except;
+  }
+
+  get isSealed(): boolean {
+    return this.#sealedBut !== undefined;
+  }
+
+  #isShut(key: ObjectKey): boolean {
+    return this.#sealedBut !== undefined && key !== this.#sealedBut;
+  }
+
   /** Notes the object's present state; returns whether that is a change. */
   put(key: ObjectKey, state: Normalised): boolean {
+    if (this.#isShut(key)) return false;
     const old = this.#entries.get(key);
     if (old !== undefined && old.hash === state.hash) return false;
     if (old !== undefined && old.hash !== "") this.digest.toggle(key, old.hash);
@@ -67,7 +82,7 @@ export class ChangeRing {
   /** Notes that the object is gone; returns whether it was there. */
   remove(key: ObjectKey): boolean {
     const old = this.#entries.get(key);
-    if (old === undefined || old.hash === "") return false;
+    if (old === undefined || old.hash === "" || this.#isShut(key)) return false;
     this.digest.toggle(key, old.hash);
     // Re-inserted, so that the set stays in the order of deletion.
     this.#tombstones.delete(key);

@@ -45,10 +45,7 @@ let setUp: (ApplyBench & AsyncDisposable) | undefined;
 beforeAll(async () => {
   setUp = await applyBench();
   for (const site of [setUp.east, setUp.west]) {
-    for (const object of definitions) {
-      await site.client.apply(site.resource(object), object, { fieldManager: "test", force: true, signal: never });
-    }
-    await eventually(() => served(site), servedLimitMs);
+    await define(site);
   }
 });
 afterAll(async () => {
@@ -71,9 +68,16 @@ async function served({ discovery }: Cluster): Promise<boolean> {
   });
 }
 
+async function define(site: Cluster): Promise<void> {
+  for (const object of definitions) {
+    await site.client.apply(site.resource(object), object, { fieldManager: "test", force: true, signal: never });
+  }
+  await eventually(() => served(site), servedLimitMs);
+}
+
 async function start(spec: Parameters<typeof applyBench>[0] = {}): Promise<ApplyBench & AsyncDisposable> {
   const bench = await applyBench(spec);
-  await eventually(() => served(bench.west), servedLimitMs);
+  await define(bench.west);
   await bench.restart("active");
   return bench;
 }

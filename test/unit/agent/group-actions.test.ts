@@ -73,6 +73,7 @@ class Site implements Disposable {
       pull: () => did("pull"),
       stopPulling: async () => did("stop pulling"),
       finalDigest: async () => ({ digest: this.journal.digest, revision: "", canary: undefined }),
+      unseal: async () => false,
       receivedCanary: () => undefined,
       whenCurrent: async () => undefined,
       outcome: () => undefined,

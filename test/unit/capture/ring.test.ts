@@ -103,3 +103,16 @@ test("tombstones are bounded, and a reader below the floor has missed one", () =
   expect(ring.read(head, everything)).toHaveLength(tombstonesMaxCount);
   expect(ring.current("/ConfigMap/n/0").seq).toBe(ring.head);
 });
+
+test("a sealed ring takes no change but that of one key", () => {
+  const ring = new ChangeRing();
+  ring.put("a", state("1"));
+  ring.put("canary", state("1"));
+  const { head } = ring;
+  const digest = Buffer.from(ring.digest.bytes());
+  ring.seal("canary");
+  expect([ring.put("a", state("2")), ring.put("b", state("1")), ring.remove("a")]).toEqual([false, false, false]);
+  expect({ head: ring.head, digest: Buffer.from(ring.digest.bytes()) }).toEqual({ head, digest });
+  expect(ring.put("canary", state("2"))).toBe(true);
+  expect(ring.read(head, everything).map(({ key }) => key)).toEqual(["canary"]);
+});
