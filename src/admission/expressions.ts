@@ -1,4 +1,4 @@
-import { kindMatches } from "../config/match.ts";
+import { globMatches, globSource, kindMatches } from "../config/match.ts";
 import type { LabelSelector, ObjectMatch } from "../config/fields.ts";
 import type { GroupSpec } from "../config/group.ts";
 import { compileSelection } from "../capture/selection.ts";
@@ -63,7 +63,7 @@ export function gatedExpression(
 function excludedExpression(match: ObjectMatch, namespaces: ReadonlyMap<string, string>): string {
   const parts = [aboutKindAndName(match)];
   if (match.namespaces !== undefined) {
-    const here = [...namespaces].filter(([, first]) => match.namespaces?.some((glob) => regex(glob).test(first)));
+    const here = [...namespaces].filter(([, first]) => match.namespaces?.some((glob) => globMatches(glob, first)));
     parts.push(here.length === 0 ? "false" : `request.namespace in [${here.map(([name]) => text(name)).join(", ")}]`);
   }
   // The scale of an object does not show its labels: it is spared rather than kept from its own autoscaler.
@@ -77,7 +77,7 @@ function aboutKindAndName({ kinds, names }: ObjectMatch): string {
   const nameIs = (variable: string, prefix: string, suffix: string): string =>
     names === undefined
       ? `${variable}.startsWith(${text(prefix)})`
-      : `${variable}.matches(${text(`^${prefix}(${names.map(globSource).join("|")})${suffix}$`)})`;
+      : `${variable}.matches(${text(`^${prefix}(${names.map((name) => globSource(name)).join("|")})${suffix}$`)})`;
   const own = [
     kinds === undefined || kinds.includes("*") ? undefined : `variables.kind.matches(${text(kindsSource(kinds))})`,
     names === undefined ? undefined : nameIs("variables.name", "", ""),
@@ -90,8 +90,7 @@ function aboutKindAndName({ kinds, names }: ObjectMatch): string {
 
 function kindsSource(kinds: readonly string[]): string {
   // A pattern without a slash names core kinds alone, whose names have none.
-  const source = (kind: string): string =>
-    kind.includes("/") ? globSource(kind) : kind.split("*").map(escape).join("[^/]*");
+  const source = (kind: string): string => (kind.includes("/") ? globSource(kind) : globSource(kind, "[^/]*"));
   return `^(${kinds.map(source).join("|")})$`;
 }
 
@@ -109,18 +108,6 @@ export function selectorExpression(selector: LabelSelector | undefined): string 
 
 function isOneOf(key: string, values: readonly string[]): string {
   return `(${text(key)} in variables.labels && variables.labels[${text(key)}] in [${values.map(text).join(", ")}])`;
-}
-
-function globSource(glob: string): string {
-  return glob.split("*").map(escape).join(".*");
-}
-
-function regex(glob: string): RegExp {
-  return new RegExp(`^${globSource(glob)}$`);
-}
-
-function escape(part: string): string {
-  return part.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
 }
 
 /** A text as CEL writes it. */

@@ -33,8 +33,6 @@ const repairLimits = { firstMs: 100, maxMs: 15_000 };
 export interface GatesOptions {
   readonly client: KubeClient;
   readonly site: string;
-  /** Called when what {@link AdmissionGates.problem} says may have changed. Must not throw. */
-  readonly onChange?: () => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -74,9 +72,13 @@ export class AdmissionGates {
   /** What the gate of a group covers. Until {@link open} or {@link close} has been called nothing is installed. */
   cover(group: string, subject: Pick<GateSubject, "spec" | "namespaces">): void {
     const gate = this.#gate(group);
-    const next: GateSubject = { group, site: this.#options.site, ...subject };
-    if (gate.subject !== undefined && canonicalJson(gate.subject) === canonicalJson(next)) return;
+    const { spec, namespaces } = subject;
+    const had = gate.subject;
+    const next: GateSubject = { group, site: this.#options.site, spec, namespaces };
     gate.subject = next;
+    // Asked often: a spec that is the same object need not be read.
+    if (had?.spec === spec && had.namespaces.join() === namespaces.join()) return;
+    if (had !== undefined && canonicalJson(had) === canonicalJson(next)) return;
     this.#touch(group);
   }
 
@@ -211,7 +213,7 @@ export class AdmissionGates {
   }
 
   async #write(group: string, gate: Gate, signal: AbortSignal): Promise<void> {
-    const { client, log, onChange } = this.#options;
+    const { client, log } = this.#options;
     const had = gate.problem;
     try {
       if (gate.isOver) {
@@ -234,7 +236,6 @@ export class AdmissionGates {
       this.#touch(group);
       if (had !== gate.problem) log.warn({ group, error: safeError(error) }, "the group's gate could not be written");
     }
-    if (had !== gate.problem) onChange?.();
   }
 
   /** Asks, by something that is not stored, until it is not the gate that refuses. */

@@ -139,7 +139,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     this.#holding = new Holding({
       ...common,
       pool: parts.pool,
-      namespaces: () => this.#serving.capture?.report().namespaces ?? [],
+      namespaces: () => this.#serving.capture?.namespaces ?? [],
       clock,
       random,
     });
@@ -200,10 +200,24 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     return () => this.#parts.clock.monotonicMs();
   }
 
+  /** Epoch of whoever holds the group, as far as this site knows; undefined before the first grant. */
+  get epoch(): string | undefined {
+    return this.#protocol.snapshot()?.epoch;
+  }
+
+  /** What became of the latest orders. */
+  get outcomes(): readonly CommandOutcome[] {
+    return this.#outcomes;
+  }
+
+  /** To be called now and then: which namespaces the group has may have changed. */
+  refreshGate(): void {
+    this.#gate.refresh();
+  }
+
   /** What status is made of. */
   view() {
     const specs = this.#specs;
-    this.#gate.refresh();
     const capture = this.#serving.capture;
     const report = capture?.report();
     return {
@@ -238,8 +252,8 @@ export class GroupRuntime implements ActionHost, GuardedSide {
 
   #ages(): GroupAges {
     return {
-      durableMs: () => this.#serving.capture?.report().lag.durableAgeMs ?? this.#pulling.ageMs(),
-      appliedMs: () => this.#serving.capture?.report().lag.appliedAgeMs,
+      durableMs: () => this.#serving.capture?.lag.durableAgeMs ?? this.#pulling.ageMs(),
+      appliedMs: () => this.#serving.capture?.lag.appliedAgeMs,
       eventMs: () => (this.#serving.capture === undefined ? undefined : this.#parts.pool.lastEventAgeMs()),
       witnessMs: () => this.#protocol.snapshot()?.witness.heardAgoMs ?? undefined,
     };
@@ -330,8 +344,8 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   #covered(): { readonly spec: GroupSpec; readonly namespaces: readonly string[] } | undefined {
     const spec = this.group?.spec;
     if (spec === undefined) return undefined;
-    const report = this.#serving.capture?.report();
-    return { spec, namespaces: this.#namespaces.here(spec, report?.synced === true ? report.namespaces : undefined) };
+    const capture = this.#serving.capture;
+    return { spec, namespaces: this.#namespaces.here(spec, capture?.synced === true ? capture.namespaces : undefined) };
   }
 
   openGate(options: { signal: AbortSignal }): Promise<void> {
@@ -472,7 +486,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   unreadKinds(): string[] {
     const spec = this.group?.spec;
     if (spec === undefined) return [];
-    const namespaces = this.#serving.capture?.report().namespaces ?? [];
+    const namespaces = this.#serving.capture?.namespaces ?? [];
     const { pool, config } = this.#parts;
     return unreadKinds(pool.states(), { name: this.name, site: config.site, spec, namespaces });
   }

@@ -38,7 +38,7 @@ export class OrderDesk {
     const { runtime, site, nowMs } = this.#options;
     const request = parseMove(verb, text);
     const { to } = request;
-    const present = runtime.view().failover?.epoch;
+    const present = runtime.epoch;
     if (present === undefined) {
       throw new LifeboatError("FailoverRefused", "the group was never granted to a site; there is nothing to move");
     }
@@ -69,7 +69,8 @@ export class OrderDesk {
 
   /** To be called when the protocol may have answered. */
   settle(): void {
-    const { outcomes } = this.#options.runtime.view();
+    if (this.#open.size === 0) return;
+    const { outcomes } = this.#options.runtime;
     for (const [nonce, order] of this.#open) {
       const outcome = outcomes.findLast((each) => each.nonce === nonce);
       if (outcome === undefined) continue;

@@ -1,5 +1,5 @@
 import { placeOf, type KubeResource } from "../kube/resource.ts";
-import { kubeStatusOf } from "../kube/status.ts";
+import { isOwnersConflict } from "../kube/status.ts";
 import { parseJson } from "../objects/json.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
@@ -74,10 +74,6 @@ export async function bringBeside(
     signal.throwIfAborted();
     return classify(error, { group, kind, namespace });
   }
-}
-
-function isOwnersConflict(error: unknown): boolean {
-  return kubeStatusOf(error)?.causes.some((cause) => cause.reason === "FieldManagerConflict") ?? false;
 }
 
 /** Of what is held back, gives the values that nobody has set to something else. */

@@ -1,5 +1,5 @@
 import type { KubeResource } from "../kube/resource.ts";
-import { kubeStatusOf } from "../kube/status.ts";
+import { isOwnersConflict } from "../kube/status.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import { differences } from "./compare.ts";
@@ -78,11 +78,6 @@ async function change(
     if (!isOwnersConflict(error)) throw error;
     return conflict(deps, target, error instanceof Error ? error.message : String(error));
   }
-}
-
-/** The server uses one reason for fields of other owners and for objects that have changed. */
-function isOwnersConflict(error: unknown): boolean {
-  return kubeStatusOf(error)?.causes.some((cause) => cause.reason === "FieldManagerConflict") ?? false;
 }
 
 /** Writes the list of groups where it differs. */

@@ -218,14 +218,29 @@ export class GroupCapture implements ChangeSource {
     return this.#ring.isSealed;
   }
 
+  /** Everything of the group that was there at the start has been read. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  /** The group's namespaces here, as far as they have been read. */
+  get namespaces(): readonly string[] {
+    return this.#follower.namespaces();
+  }
+
+  get lag(): LagState {
+    return this.#canary.state();
+  }
+
+  /** What status shows. Goes through the whole group: not for every change. */
   report(): CaptureReport {
     return {
       synced: this.#synced,
       objectCount: this.#ring.liveCount,
-      namespaces: this.#follower.namespaces(),
+      namespaces: this.namespaces,
       pulledIn: this.#follower.pulledIn(),
       podOwners: this.#follower.podOwners(),
-      lag: this.#canary.state(),
+      lag: this.lag,
     };
   }
 

@@ -1,6 +1,6 @@
 import { access, constants, mkdir } from "node:fs/promises";
 import type { Command } from "commander";
-import pc from "picocolors";
+import { createColors } from "picocolors";
 import { type AgentConfig, agentConfigSchema, loadConfig } from "../config/agent.ts";
 import { LifeboatError, messageOf } from "../errors.ts";
 import { connect, type KubeClient } from "../kube/client.ts";
@@ -43,6 +43,7 @@ export function addCheck(program: Command, terminal: Terminal): void {
 }
 
 async function runChecks(checks: readonly Check[], terminal: Terminal): Promise<number> {
+  const pc = createColors(terminal.interactive);
   const marks = { ok: pc.green("ok"), warning: pc.yellow("warning"), failed: pc.red("failed") };
   let failed = 0;
   for (const check of checks) {

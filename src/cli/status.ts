@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Command, Option } from "commander";
-import pc from "picocolors";
+import { createColors } from "picocolors";
 import type { StoredGroup } from "../config/stored.ts";
 import { type AccessFlags, getGroup, listGroups, openSite, withAccess } from "./access.ts";
 import { formatAge, formatData, formatMs, type OutputFormat, table } from "./output.ts";
@@ -33,7 +33,7 @@ async function showStatus(name: string | undefined, flags: StatusFlags, terminal
   for (;;) {
     const groups =
       name === undefined ? await listGroups(client, terminal.signal) : [await getGroup(client, name, terminal.signal)];
-    const text = render(groups, name, flags.output);
+    const text = render(groups, name, flags.output, terminal.interactive);
     if (text !== shown) {
       if (flags.watch === true && terminal.interactive) terminal.out("\u001b[2J\u001b[H");
       terminal.out(`${text}\n`);
@@ -44,13 +44,18 @@ async function showStatus(name: string | undefined, flags: StatusFlags, terminal
   }
 }
 
-function render(groups: readonly StoredGroup[], name: string | undefined, output: OutputFormat): string {
+function render(
+  groups: readonly StoredGroup[],
+  name: string | undefined,
+  output: OutputFormat,
+  coloured: boolean,
+): string {
   if (output === "json" || output === "yaml") {
     const view = groups.map((group) => ({ name: group.name, spec: group.spec, status: group.status }));
     return formatData(name === undefined ? view : view[0], output);
   }
   const [group] = groups;
-  if (name !== undefined && group !== undefined) return describe(group, output === "wide");
+  if (name !== undefined && group !== undefined) return describe(group, output === "wide", coloured);
   if (groups.length === 0) return "no protection groups at this site";
   return overview(groups, output === "wide");
 }
@@ -83,7 +88,7 @@ function overview(groups: readonly StoredGroup[], wide: boolean): string {
 /** Longest list that is printed in full without `-o wide`. */
 const listShownCount = 10;
 
-function describe(group: StoredGroup, wide: boolean): string {
+function describe(group: StoredGroup, wide: boolean, coloured: boolean): string {
   const { status, spec } = group;
   const lines: string[] = [];
   const line = (label: string, value: string): void => void lines.push(`${`${label}:`.padEnd(13)}${value}`);
@@ -137,7 +142,7 @@ function describe(group: StoredGroup, wide: boolean): string {
   }
   const conditions = (status.conditions ?? []).map((condition) => [
     condition.type,
-    colour(condition.type, condition.status),
+    colour(condition.type, condition.status, coloured),
     condition.reason,
     condition.message,
   ]);
@@ -154,7 +159,8 @@ function describe(group: StoredGroup, wide: boolean): string {
 /** Conditions that are good when true; all others are good when false. */
 const goodWhenTrue = new Set(["Synced", "Ready", "Promotable", "Armed", "Accepted"]);
 
-function colour(type: string, status: string): string {
+function colour(type: string, status: string, coloured: boolean): string {
+  const pc = createColors(coloured);
   const good = (status === "True") === goodWhenTrue.has(type);
   return good ? pc.green(status) : pc.yellow(status);
 }

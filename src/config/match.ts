@@ -31,8 +31,15 @@ export function selectorMatches(selector: LabelSelector | undefined, labels: Lab
 /** Whether `text` matches a pattern in which `*` stands for any characters. */
 export function globMatches(pattern: string, text: string): boolean {
   if (!pattern.includes("*")) return pattern === text;
-  const source = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${source.join(".*")}$`).test(text);
+  return new RegExp(`^${globSource(pattern)}$`).test(text);
+}
+
+/** A pattern as the source of a regular expression, unanchored. RE2, which CEL uses, reads it too. */
+export function globSource(pattern: string, any = ".*"): string {
+  return pattern
+    .split("*")
+    .map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"))
+    .join(any);
 }
 
 /** Whether `group/Kind` matches; the bare pattern `*` stands for every kind, `Pod*` for core kinds only. */

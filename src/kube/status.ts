@@ -31,6 +31,11 @@ export function hasReason(error: unknown, reason: string): boolean {
   return kubeStatusOf(error)?.reason === reason;
 }
 
+/** `true` where fields belong to other managers: the reason is the same as for an object that has changed meanwhile. */
+export function isOwnersConflict(error: unknown): boolean {
+  return kubeStatusOf(error)?.causes.some((cause) => cause.reason === "FieldManagerConflict") ?? false;
+}
+
 /** Reads a `Status` object; any other body (a proxy's page, plain text) becomes a status with that text. */
 export function parseStatus(code: number, body: string, retryAfter?: string): KubeStatus {
   const seconds = retryAfter === undefined ? Number.NaN : Number(retryAfter);
