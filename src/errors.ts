@@ -13,7 +13,6 @@ export const errorCodes = {
   KubeRejected: "The Kubernetes API server refused a request. The reason is the API server's own.",
   KubeForbidden: "Permission is missing for a kind. Grant it, or exclude the kind from the group.",
   SpecInvalid: "A ProtectionGroup is malformed. The last good spec stays in force.",
-  MutationInvalid: "A mutation cannot be applied or cannot be undone from the other site.",
   JournalFull: "The disk of the journal is full. Nothing acknowledged is lost; free space and it resumes.",
   JournalCorrupt: "The journal file is damaged. Move it away; the standby is synchronised again from its peer.",
   JournalVersion: "The journal was written by a newer version of Lifeboat. Upgrade this agent.",

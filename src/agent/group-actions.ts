@@ -18,6 +18,7 @@ import type { Journal } from "../journal/journal.ts";
 import type { DigestTable } from "../objects/digest.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
 import { isWorkload } from "./kind-troubles.ts";
+import { type LateObject, lateOf } from "./late.ts";
 import { readOrigin, writeOrigin } from "./origin.ts";
 
 export interface FinalDigest {
@@ -26,6 +27,17 @@ export interface FinalDigest {
   readonly revision: string;
   /** The canary, which is no part of what is sealed. */
   readonly canary: KeyAndHash | undefined;
+}
+
+/** How a start ended. */
+export interface StartOutcome {
+  /** Objects that could not be brought up. */
+  readonly failed: number;
+  /** Objects that are up and not as they should be; undefined where nothing was brought up from a journal. */
+  readonly late: readonly LateObject[] | undefined;
+  readonly tookMs: number;
+  /** At most this much of what the other site did last is missing; undefined where that is not known. */
+  readonly rpoMs: number | undefined;
 }
 
 /** What the group's runtime does for its actions. */
@@ -65,11 +77,8 @@ export interface ActionHost {
   keepDown(hold: (options: ActionOptions) => Promise<void>): void;
   /** Ends that; resolves when nothing of it is under way. */
   stopKeeping(): Promise<void>;
-  /** The group runs here; `rpoMs` is the most of what the other site did last that can be missing. */
-  started(
-    goal: StartGoal,
-    report: { readonly failed: number; readonly tookMs: number; readonly rpoMs: number | undefined },
-  ): void;
+  /** The group runs here. */
+  started(goal: StartGoal, report: StartOutcome): void;
   /** Time since the journal was last known to hold everything of the peer; undefined when it never was. */
   standbyAgeMs(): number | undefined;
   /** The group's objects as this site has them. */
@@ -105,6 +114,7 @@ export class SiteActions implements GroupActions {
     let failed = 0;
     const origin = readOrigin(journal);
     if (origin === "held") {
+    let late: readonly LateObject[] | undefined;
       const report = await applier.release({ epoch, signal });
       // What could be brought back runs: it is protected, while the rest is tried again.
       if (report.failed.length > 0) await this.#host.serve(epoch);
@@ -117,13 +127,15 @@ export class SiteActions implements GroupActions {
         // Not sooner: what is not brought up yet would look deleted to the other site, or as people never had it.
         await this.#host.serve(epoch);
       };
-      failed = (await applier.promote({ epoch, signal, readyTimeoutMs: waveTimeoutMs, onUp })).failed.length;
+      const report = await applier.promote({ epoch, signal, readyTimeoutMs: waveTimeoutMs, onUp });
+      failed = report.failed.length;
+      late = lateOf(report);
     } else {
       await applier.activate();
     }
     await writeOrigin(journal, "own");
     await this.#host.serve(epoch);
-    this.#host.started(goal, { failed, tookMs: this.#host.nowMs() - startedMs, rpoMs });
+    this.#host.started(goal, { failed, late, tookMs: this.#host.nowMs() - startedMs, rpoMs });
   }
 
   /**

@@ -16,7 +16,7 @@ import type { KeyAndHash } from "../stream/doors.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
 import { GroupEnding } from "./ending.ts";
-import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest } from "./group-actions.ts";
+import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest, type StartOutcome } from "./group-actions.ts";
 import { GroupGate } from "./group-gate.ts";
 import { GroupNamespaces } from "./group-namespaces.ts";
 import { GroupSpecs } from "./group-spec.ts";
@@ -25,6 +25,7 @@ import type { Fence, GuardedSide } from "./guards.ts";
 import { Holding } from "./holding.ts";
 import { keptObjects, type KeptObject } from "./kept.ts";
 import { unreadKinds } from "./kind-troubles.ts";
+import { finderAt, LateObjects, startShortfalls } from "./late.ts";
 import type { GroupAges } from "./metrics.ts";
 import { ShownObject } from "./mirror.ts";
 import { ranHere, readEnded, readOrigin, writeOrigin } from "./origin.ts";
@@ -45,12 +46,8 @@ export interface GroupRuntimeOptions {
 }
 
 /** A move of the group to this site, for status and metrics. */
-export interface StartReport {
+export interface StartReport extends StartOutcome {
   readonly goal: StartGoal;
-  readonly failed: number;
-  readonly tookMs: number;
-  /** At most this much of what the other site did last is missing; undefined where that is not known. */
-  readonly rpoMs: number | undefined;
   readonly atMs: number;
 }
 
@@ -78,6 +75,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   readonly #shown: ShownObject;
   readonly #ending: GroupEnding;
   readonly #holding: Holding;
+  readonly #late: LateObjects;
   readonly #namespaces: GroupNamespaces;
   readonly #gate: GroupGate;
   #outcomes: readonly CommandOutcome[] = [];
@@ -143,6 +141,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       clock,
       random,
     });
+    this.#late = new LateObjects({ ...common, find: finderAt(parts), journal, clock, random });
     this.#ending = new GroupEnding({
       ...common,
       journal,
@@ -240,6 +239,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       outcomes: this.#outcomes,
       notices: this.#notices,
       lastStart: this.#lastStart,
+      late: this.#late.entries,
       divergent: this.journal.divergentKeys(),
     };
   }
@@ -478,6 +478,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   }
 
   stopped({ stopped, failed, stoppedMs }: DemoteReport, unread: readonly string[]): void {
+    this.#late.replace([]);
     const done = `took down ${stopped.length} workloads in ${stoppedMs} ms, ${failed.length} failed`;
     const message = unread.length === 0 ? done : `${done}; not complete: ${unread.join(", ")} cannot be read`;
     this.notice({ code: "TakenDown", message });
@@ -555,10 +556,12 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     return this.#pulling.ageMs();
   }
 
-  started(goal: StartGoal, report: Omit<StartReport, "goal" | "atMs">): void {
+  started(goal: StartGoal, report: StartOutcome): void {
     this.#parts.metrics.started(this.name, goal.kind, report.tookMs);
     this.#lastStart = { goal, ...report, atMs: this.#parts.clock.wallMs() };
-    const message = `runs here under epoch ${formatEpoch(goal.cert.epoch)} (${goal.kind}), ${report.failed} objects failed`;
+    if (report.late !== undefined) this.#late.replace(report.late);
+    const runs = `runs here under epoch ${formatEpoch(goal.cert.epoch)} (${goal.kind})`;
+    const message = [runs, ...startShortfalls(report.failed, report.late ?? [])].join(", ");
     this.notice({ code: "Started", message });
   }
 
@@ -574,6 +577,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     this.#serving.stopServing();
     await this.#serving.stopCapture();
     await this.#pulling.stop();
+    await this.#late.stop();
     await this.#shown.stop();
     await this.#applying.stop();
     await this.#parts.metrics.close(this.name);

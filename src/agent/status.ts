@@ -2,6 +2,7 @@ import type { Condition } from "../config/status.ts";
 import type { GroupStatus } from "../config/group.ts";
 import type { TimelineEvent } from "../failover/runner/timeline.ts";
 import type { LifeboatError } from "../errors.ts";
+import { startShortfalls, type LateObject } from "./late.ts";
 import { troubleCode, type TroubledKind, troubleVerdict } from "./kind-troubles.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 
@@ -37,6 +38,8 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
   const findings = [
     ...context.troubles.map(({ what, kind, message }) => ({ code: troubleCode(what), object: kind, message })),
     ...applier.failing.map(({ key, reason, message }) => ({ code: reason, object: key, message })),
+    // At a site that runs the group no more it is what another start finds.
+    ...(role === "active" ? view.late : []).map(lateFinding),
     ...applier.conflicts.map(({ key, message }) => ({ code: "Conflict", object: key, message })),
     ...applier.fieldsDropped.map(({ key, fields }) => ({
       code: "FieldsDropped",
@@ -89,6 +92,14 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
     peer: failover === undefined ? undefined : endOf(failover.peerGrantor, context.nowMs, failover.peer),
     witness: failover === undefined ? undefined : endOf(failover.witness, context.nowMs),
   }) as GroupStatus;
+}
+
+function lateFinding({ key, what, why }: LateObject): { code: string; object: string; message: string } {
+  const message =
+    what === "NotReady"
+      ? `is not ready since the group was started here: ${why}`
+      : `some of its fields stay Lifeboat's instead of their owners': ${why}`;
+  return { code: what, object: key, message };
 }
 
 function reasonOf(view: GroupView, site: string): string | undefined {
@@ -147,7 +158,7 @@ function endOf(end: { connected: boolean; linkHeardAgoMs: number | null }, nowMs
 function lastMove(view: GroupView, { site, lastFailover: stored }: StatusContext): GroupStatus["lastFailover"] {
   const { lastStart, failover } = view;
   if (lastStart === undefined || failover === undefined || !movedHere.has(lastStart.goal.kind)) return stored;
-  const { goal, atMs, tookMs, failed } = lastStart;
+  const { goal, atMs, tookMs, failed, late } = lastStart;
   const at = (name: string) => failover.timeline.findLast((entry) => entry.event === name)?.monotonicMs;
   const heard = at("lastPeerHeartbeat");
   const granted = at("grantReceived") ?? at("commitReceived");
@@ -162,7 +173,7 @@ function lastMove(view: GroupView, { site, lastFailover: stored }: StatusContext
     decisionMs: heard === undefined || granted === undefined ? undefined : Math.round(granted - heard),
     rpoMs: lastStart.rpoMs === undefined ? undefined : Math.round(lastStart.rpoMs),
     rtoMs: heard === undefined || ready === undefined ? undefined : Math.round(ready - heard),
-    outcome: failed === 0 ? `started in ${seconds(tookMs)}` : `started in ${seconds(tookMs)}, ${failed} objects failed`,
+    outcome: [`started in ${seconds(tookMs)}`, ...startShortfalls(failed, late ?? [])].join(", "),
     timeline: decisionOf(failover.timeline),
   });
 }
@@ -213,7 +224,7 @@ function verdictsOf(view: GroupView, role: string, context: StatusContext): Verd
   const { deletesPaused: paused } = applier;
   return [
     accepted(view, context),
-    when("Synced", synced, ["UpToDate", "everything was received"], ["NotSynced", notSynced(view, role)]),
+    when("Synced", synced, ["UpToDate", "everything was received"], notSynced(view, role)),
     ready(view, role, synced, troubles),
     when(
       "Armed",
@@ -287,8 +298,8 @@ function degraded({ applier, streamError }: GroupView, role: string, troubles: r
   const failing = `${applier.failingCount} objects ${role === "active" ? "could not be brought up here and are tried again" : "cannot be applied"}`;
   const reasons = [
     ...(kinds === undefined ? [] : [kinds]),
+    ...(streamError === undefined ? [] : [[streamError.code, sentenceOf(streamError)] as const]),
     ...(applier.failingCount > 0 ? [["Degraded", failing] as const] : []),
-    ...(streamError === undefined ? [] : [["Degraded", sentenceOf(streamError)] as const]),
   ];
   const [first] = reasons;
   if (first === undefined) return { type: "Degraded", status: "False", reason: "Healthy", message: "" };
@@ -320,17 +331,30 @@ function isSynced(view: GroupView, role: string): boolean {
   return view.capture?.synced === true && view.capture.lag.everSynced;
 }
 
-function notSynced(view: GroupView, role: string): string {
-  if (view.orphaned) return "the group was deleted at its source";
-  if (role !== "active") return view.streamError?.message ?? "the first synchronisation is under way";
-  return view.capture?.synced === true ? "no standby has received anything yet" : "the group's objects are being read";
+function notSynced(view: GroupView, role: string): [reason: string, message: string] {
+  const { streamError, capture } = view;
+  if (view.orphaned) return ["NotSynced", "the group was deleted at its source"];
+  if (role !== "active" && streamError !== undefined) return [streamError.code, streamError.message];
+  if (role !== "active") return ["NotSynced", "the first synchronisation is under way"];
+  const received = "no standby has received anything yet";
+  return ["NotSynced", capture?.synced === true ? received : "the group's objects are being read"];
 }
 
 function ready(view: GroupView, role: string, synced: boolean, troubles: readonly TroubledKind[]): Verdict {
   const paused = troubles.find(({ what }) => what === "rewound");
   if (paused !== undefined) return { type: "Ready", status: "False", reason: "Paused", message: paused.message };
+  const suspended = whySuspended(view, role);
+  if (suspended !== undefined) return { type: "Ready", status: "False", reason: "Suspended", message: suspended };
   if (isReady(view, role)) return { type: "Ready", status: "True", reason: "Ready", message: "" };
   return { type: "Ready", status: "False", reason: "NotReady", message: notReady(view, role, synced) };
+}
+
+/** Where nothing is wrong but that a person wants nothing to be applied. */
+function whySuspended({ applier, specError, streamError }: GroupView, role: string): string | undefined {
+  if (role !== "standby" || !applier.suspended || specError !== undefined || streamError !== undefined)
+    return undefined;
+  const waiting = applier.pending === 0 ? "" : `; ${applier.pending} objects wait`;
+  return `spec.suspend is true: nothing is applied here until it is false${waiting}; the journal goes on receiving`;
 }
 
 function isReady(view: GroupView, role: string): boolean {
@@ -343,7 +367,7 @@ function isReady(view: GroupView, role: string): boolean {
 function notReady(view: GroupView, role: string, synced: boolean): string {
   if (view.specError !== undefined) return "the spec is not valid";
   if (role === "unknown") return "this site neither runs nor follows the group yet";
-  if (!synced) return notSynced(view, role);
+  if (!synced) return notSynced(view, role)[1];
   return view.streamError?.message ?? `${view.applier.pending} objects wait to be applied`;
 }
 

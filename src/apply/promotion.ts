@@ -72,8 +72,8 @@ export interface PromotionReport {
   readonly notReady: readonly NotReady[];
   /** Kinds (`group/Kind`) that could not be watched; their objects were asked for one by one. */
   readonly unwatched: readonly string[];
-  /** Objects whose field owners could not be put back. */
-  readonly ownersFailed: readonly ObjectKey[];
+  /** Objects whose field owners could not be put back, by their key at this site. */
+  readonly ownersFailed: readonly { readonly key: ObjectKey; readonly failure: Failure }[];
   /** From the beginning until everything that can be was ready; the owners come after. */
   readonly readyMs: number;
   readonly durationMs: number;
@@ -323,23 +323,45 @@ async function lookAtServices(site: GroupSite, signal: AbortSignal): Promise<voi
   }
 }
 
-/** A promotion's last part may take as long as it needs: nobody waits for it. */
+/** A promotion's last part may take as long as it needs for many objects: what runs does not wait for it. */
 const ownersTimeoutMs = 10 * 60_000;
+/** What is refused is reported soon. */
+const ownersRetryTimeoutMs = 20_000;
 
 async function restoreAll(
   site: GroupSite,
   stages: readonly Stage[],
   skipped: readonly ObjectKey[],
   signal: AbortSignal,
-): Promise<ObjectKey[]> {
+): Promise<PromotionReport["ownersFailed"]> {
   const left = new Set(skipped);
   const keys = stages.flatMap((stage) => stage.keys).filter((key) => !left.has(key));
-  const failures = await runWave(site, keys, {
+  const refused: ObjectKey[] = [];
+  const unreached = await runWave(site, keys, {
     timeoutMs: ownersTimeoutMs,
+    signal,
+    work: async (key, own) => {
+      if ((await restoreOwners(site, key, own)) !== undefined) refused.push(key);
+      return undefined;
+    },
+  });
+  const failures = await runWave(site, refused, {
+    timeoutMs: ownersRetryTimeoutMs,
     signal,
     work: (key, own) => restoreOwners(site, key, own),
   });
-  return [...failures.keys()];
+  return [...unreached, ...failures].map(([key, failure]) => ({
+    key: site.assignments.targetsOf(key)[0] ?? key,
+    failure,
+  }));
+}
+
+/** Whether fields of an object are still Lifeboat's that are to be their owners' again. */
+export function holdsFields(live: KubeObject, key: ObjectKey, manager: string): boolean {
+  const own = isShared(key) ? sharedManager : manager;
+  const isHeld = live.metadata.managedFields?.some((entry) => entry.manager === own) ?? false;
+  // Other groups that need it may still be standby here.
+  return isHeld && !(isShared(key) && (groupsOn(live) ?? []).length > 1);
 }
 
 /** Gives the fields of a key's objects back to the managers that own them at the source. */
@@ -352,11 +374,8 @@ async function restoreOwners(site: GroupSite, key: ObjectKey, signal: AbortSigna
     if (resource === undefined) continue;
     try {
       const live = await client.find(resource, placeOf(object), { signal });
+      if (live === undefined || !holdsFields(live, target.key, site.manager)) continue;
       const manager = isShared(target.key) ? sharedManager : site.manager;
-      const isHeld = live?.metadata.managedFields?.some((entry) => entry.manager === manager) ?? false;
-      if (live === undefined || !isHeld) continue;
-      // Other groups that need it may still be standby here.
-      if (isShared(target.key) && (groupsOn(live) ?? []).length > 1) continue;
       const request = restoreRequest(live, made === undefined ? [] : managersOf(made.entry), object, manager);
       await client.request("PATCH", pathOf(resource, placeOf(object)), {
         query: request.query,

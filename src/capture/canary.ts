@@ -151,7 +151,7 @@ export class Canary {
     const sinceMs = Math.max(oldest?.sentMs ?? nowMs, this.#doubtedMs);
     if (nowMs - sinceMs < unseenMaxMs) return;
     this.#doubtedMs = nowMs;
-    this.#options.log.warn({ group: this.#options.group }, "canary written and not seen; watches begin anew");
+    this.#options.log.warn("canary written and not seen; watches begin anew");
     this.#options.onUnseen();
   }
 

@@ -44,6 +44,7 @@ export interface GroupCaptureOptions {
   readonly onLag?: (kind: LagKind, ms: number) => void;
   readonly clock: Clock;
   readonly random: Random;
+  /** Says of which group its lines are. */
   readonly log: Log;
 }
 
@@ -94,9 +95,8 @@ export class GroupCapture implements ChangeSource {
     this.#options = options;
     this.#spec = options.spec;
     this.#groupKey = keyOf(options.group);
-    const { client, clock, random, pool, agentNamespace, canaryIntervalMs, onLag } = options;
+    const { client, clock, random, pool, agentNamespace, canaryIntervalMs, onLag, log } = options;
     const name = options.group.metadata.name;
-    const log = options.log.child({ group: name });
     this.#canary = new Canary({
       client,
       namespace: agentNamespace,

@@ -1,4 +1,3 @@
-import { access, constants, mkdir } from "node:fs/promises";
 import type { Command } from "commander";
 import { createColors } from "picocolors";
 import { type AgentConfig, agentConfigSchema, loadConfig } from "../config/agent.ts";
@@ -9,24 +8,15 @@ import { resources } from "../kube/resource.ts";
 import { Certificates } from "../rpc/certificates.ts";
 import { connect as connectPeer } from "../rpc/connection.ts";
 import type { PeerExpectation } from "../rpc/identity.ts";
+import { clockOutcome, folderOutcome, type Outcome, versionOutcome } from "./check-verdicts.ts";
 import { exitCodes, type Terminal } from "./terminal.ts";
-
-/** Outcome of one check. A warning is shown and does not fail the command. */
-interface Outcome {
-  readonly verdict: "ok" | "warning" | "failed";
-  readonly message: string;
-  readonly hint?: string | undefined;
-}
 
 interface Check {
   readonly name: string;
   run(signal: AbortSignal): Promise<Outcome>;
 }
 
-/** Leases rest on rates of clocks, not on their difference; what suffers from skew is what people read. */
-const skewWarnMs = 2000;
 const certificateWarnMs = 14 * 24 * 3600 * 1000;
-const oldestMinor = 33;
 
 export function addCheck(program: Command, terminal: Terminal): void {
   program
@@ -77,7 +67,7 @@ function checksOf(config: AgentConfig, terminal: Terminal): Check[] {
     { name: "clock", run: async (signal) => checkClock(await client(), config.namespace, signal) },
     { name: "ProtectionGroup resource", run: async (signal) => checkCrd(await client(), signal) },
     { name: "permissions", run: async (signal) => checkPermissions(await client(), config.namespace, signal) },
-    { name: "data folder", run: async () => checkFolder(config.dataDir) },
+    { name: "data folder", run: async () => folderOutcome(config.dataDir) },
     { name: "certificate", run: async () => checkCertificate(await certificates(), config) },
     ...peers,
     {
@@ -89,10 +79,7 @@ function checksOf(config: AgentConfig, terminal: Terminal): Check[] {
 }
 
 async function checkVersion(client: KubeClient, signal: AbortSignal): Promise<Outcome> {
-  const version = await client.version({ signal });
-  const minor = Number(/^v1\.(\d+)/.exec(version)?.[1] ?? 0);
-  if (minor >= oldestMinor) return { verdict: "ok", message: `${client.server} is ${version}` };
-  return { verdict: "warning", message: `${client.server} is ${version}; tested from v1.${oldestMinor} on` };
+  return versionOutcome(client.server, await client.version({ signal }));
 }
 
 /** Compares this clock with the API server's by the time it stamps on a dry-run object. */
@@ -108,15 +95,7 @@ async function checkClock(client: KubeClient, namespace: string, signal: AbortSi
     dryRun: true,
     signal,
   });
-  const middleMs = (startMs + Date.now()) / 2;
-  // Its stamp has whole seconds: half a second in the middle.
-  const skewMs = Math.round(Date.parse(String(made.metadata.creationTimestamp)) + 500 - middleMs);
-  if (Math.abs(skewMs) < skewWarnMs) return { verdict: "ok", message: "agrees with the API server's" };
-  return {
-    verdict: "warning",
-    message: `differs from the API server's by ${(skewMs / 1000).toFixed(1)} s`,
-    hint: "run NTP on both; lag stays right, but times in status and events will not fit together",
-  };
+  return clockOutcome(String(made.metadata.creationTimestamp), { startMs, endMs: Date.now() });
 }
 
 async function checkCrd(client: KubeClient, signal: AbortSignal): Promise<Outcome> {
@@ -154,12 +133,6 @@ async function mayDo(client: KubeClient, resourceAttributes: object, signal: Abo
   const path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
   const review = (await client.requestJson("POST", path, { body, signal })) as { status?: { allowed?: boolean } };
   return review.status?.allowed === true;
-}
-
-async function checkFolder(path: string): Promise<Outcome> {
-  await mkdir(path, { recursive: true });
-  await access(path, constants.W_OK);
-  return { verdict: "ok", message: `${path} can be written` };
 }
 
 function checkCertificate(certificates: Certificates, config: AgentConfig): Outcome {

@@ -18,7 +18,11 @@ const verbs = [
     summary: "no automatic failover of a group until it is resumed",
     description: "For maintenance of a site or of the links. Failover and switchover by hand go on to work.",
   },
-  { verb: "resume", summary: "automatic failover again", description: "Ends what `pause` began." },
+  {
+    verb: "resume",
+    summary: "automatic failover again",
+    description: "Ends what `pause` began: the witness moves the group by itself again, where its spec lets it.",
+  },
 ] as const;
 
 export function addSteering(program: Command, terminal: Terminal): void {

@@ -41,7 +41,7 @@ export const agentConfigSchema = z
     namespace: z
       .string()
       .default("lifeboat-system")
-      .describe("Namespace of this agent; canaries and leases live there."),
+      .describe("Namespace of this agent; its canaries and the answers to commands live there."),
     kubeconfig: z
       .string()
       .optional()

@@ -22,6 +22,9 @@ export function checkSpec(spec: GroupSpec): Problems {
   for (const [index, mutation] of (spec.mutations ?? []).entries()) checkMutation(mutation, index, spec, problems);
   checkMappings(spec, problems);
   checkFailover(spec, problems);
+  if (spec.suspend) {
+    problems.warnings.push("spec.suspend: nothing is applied at the standby until it is false; its journal goes on");
+  }
   return problems;
 }
 
@@ -185,6 +188,18 @@ function checkMappedNames(spec: GroupSpec, { errors }: Problems): void {
 }
 
 function checkFailover(spec: GroupSpec, { warnings }: Problems): void {
+  if (spec.mode === "ActiveActive") {
+    warnings.push(
+      "spec.mode: ActiveActive is not there yet; the group is treated as ActiveStandby: one site runs it, the other " +
+        "keeps it at zero",
+    );
+  }
+  if (spec.failover.fencing.policy === "Storage") {
+    warnings.push(
+      "spec.failover.fencing.policy: Storage is not there yet; it is treated as Guard: the witness moves the group by " +
+        "itself only while every node has a node guard",
+    );
+  }
   if (spec.failover.surge !== undefined && spec.mode !== "ActiveActive") {
     warnings.push("spec.failover.surge: has an effect in mode ActiveActive only");
   }

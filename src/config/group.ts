@@ -271,7 +271,7 @@ const failoverSchema = z
           .enum(["Guard", "Storage", "Unproven"])
           .default("Guard")
           .describe(
-            "What must be able to stop the old site before the witness moves the group by itself. Unproven accepts a stop through the API server alone.",
+            "What must be able to stop the old site before the witness moves the group by itself. Unproven accepts a stop through the API server alone. Storage is not there yet: it is accepted with a warning and treated as Guard.",
           ),
       })
       .prefault({})
@@ -315,12 +315,19 @@ export const groupSpecSchema = z
     mode: z
       .enum(["ActiveStandby", "ActiveActive"])
       .default("ActiveStandby")
-      .describe("Whether one site runs the group, or both do."),
+      .describe(
+        "Whether one site runs the group, or both do. ActiveActive is not there yet: it is accepted with a warning and treated as ActiveStandby.",
+      ),
     standby: z
       .enum(["PilotLight", "Warm"])
       .default("Warm")
       .describe("PilotLight keeps a journal and applies nothing. Warm applies objects, scaled to zero."),
-    suspend: z.boolean().default(false).describe("Stop replicating and applying; failover by hand stays possible."),
+    suspend: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Apply nothing at the standby: what is there stays as it is, deletes and repairs wait too. Its journal goes on receiving, so that a failover brings up the newest state all the same.",
+      ),
     select: selectSchema,
     mutations: z.array(mutationSchema).max(mutationsMaxCount).describe("Changes to objects, made in order.").optional(),
     mappings: mappingsSchema.optional(),

@@ -11,6 +11,7 @@ import { pullStream, type PullEvent, type PullOptions } from "./pull.ts";
 export interface PullerOptions extends PullOptions {
   /** The peer's connection: `link.ready`. */
   readonly connect: (options: { signal: AbortSignal }) => Promise<Connection>;
+  /** Says of which group its lines are. */
   readonly log: Log;
   /** Told when a stream has ended and why; `undefined` when the source ended it in good order. Must not throw. */
   readonly onEnd?: (error: LifeboatError | undefined) => void;
@@ -32,12 +33,12 @@ export async function keepPulling(sink: ChangeSink, options: PullerOptions): Pro
 
 /** One stream from hello to its end; returns whether the source answered. Rejects only when the signal aborts. */
 async function pullOnce(sink: ChangeSink, connection: Connection, options: PullerOptions): Promise<boolean> {
-  const { group, log, signal } = options;
+  const { log, signal } = options;
   let welcomed = false;
   const onEvent = (event: PullEvent) => {
     if (event.kind === "welcome") {
       welcomed = true;
-      log.info({ group, ring: event.ring, epoch: event.epoch, resumed: event.resumed }, "stream opened");
+      log.info({ ring: event.ring, epoch: event.epoch, resumed: event.resumed }, "stream opened");
     }
     options.onEvent?.(event);
   };
@@ -51,7 +52,7 @@ async function pullOnce(sink: ChangeSink, connection: Connection, options: Pulle
     signal.throwIfAborted();
     const error =
       cause instanceof LifeboatError ? cause : new LifeboatError("Internal", "the stream failed", { cause });
-    log.warn({ group, error: safeError(error) }, "stream ended");
+    log.warn({ error: safeError(error) }, "stream ended");
     options.onEnd?.(error);
   }
   return welcomed;

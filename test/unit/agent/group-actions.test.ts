@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type ActionHost, SiteActions } from "../../../src/agent/group-actions.ts";
+import type { LateObject } from "../../../src/agent/late.ts";
 import { type Origin, readOrigin, writeOrigin } from "../../../src/agent/origin.ts";
 import type { Applier } from "../../../src/apply/applier.ts";
 import type { PromoteOptions } from "../../../src/apply/promotion.ts";
@@ -25,6 +26,10 @@ class Site implements Disposable {
   readonly calls: string[] = [];
   readonly notices: string[] = [];
   rpoMs: number | undefined;
+  /** What the next promotion leaves behind, and what the runtime was told of it. */
+  notReady: { key: string; reason: string }[] = [];
+  ownersFailed: { key: string; failure: Failure }[] = [];
+  late: readonly LateObject[] | undefined;
   unread: string[] = [];
   /** What keeps the group down, while something does. */
   hold: ((options: { signal: AbortSignal }) => Promise<void>) | undefined;
@@ -55,7 +60,7 @@ class Site implements Disposable {
         did("promote");
         await onUp?.(new Map());
         did("owners");
-        return { failed: [] };
+        return { failed: [], notReady: this.notReady, ownersFailed: this.ownersFailed };
       },
       activate: async () => did("activate"),
       follow: () => did("follow"),
@@ -86,10 +91,11 @@ class Site implements Disposable {
       stopKeeping: async () => {
         this.hold = undefined;
       },
-      started: (_goal, { rpoMs }) => {
+      started: (_goal, { rpoMs, late }) => {
         did("started");
         this.rpoMs = rpoMs;
       },
+        this.late = late;
       standbyAgeMs: () => 1234,
       localObjects: async () => [],
       showObject: async () => undefined,
@@ -210,6 +216,22 @@ test("a standby that has everything starts without a word", async () => {
 });
 
 test("the site where a group begins counts as running it: nothing there is a copy", async () => {
+test("what a promotion has not got ready is told with the start, and does not keep it from being one", async () => {
+  using site = await new Site().is("copy");
+  await site.receives(true);
+  site.notReady = [{ key: web, reason: "0 of 3 updated" }];
+  site.ownersFailed = [{ key: "/Service/shop/web", failure: refused }];
+  await site.start();
+  expect(site.origin).toBe("own");
+  expect(site.late).toEqual([
+    { key: web, what: "NotReady", why: "0 of 3 updated" },
+    { key: "/Service/shop/web", what: "OwnersNotRestored", why: "a policy says no" },
+  ]);
+  // Nothing was brought up from a journal: what is known from before stays.
+  await site.start();
+  expect(site.late).toBeUndefined();
+});
+
   using site = new Site();
   await site.start();
   expect(site.calls).toEqual([

@@ -82,6 +82,26 @@ describe("a ProtectionGroup", () => {
       "spec.failover.profile: test is for tests; a busy site would lose its lease",
     ]);
   });
+
+  it.each([
+    [
+      { mode: "ActiveActive" },
+      "spec.mode: ActiveActive is not there yet; the group is treated as ActiveStandby: one site runs it, the other " +
+        "keeps it at zero",
+    ],
+    [
+      { failover: { fencing: { policy: "Storage" } } },
+      "spec.failover.fencing.policy: Storage is not there yet; it is treated as Guard: the witness moves the group by " +
+        "itself only while every node has a node guard",
+    ],
+    [{ suspend: true }, "spec.suspend: nothing is applied at the standby until it is false; its journal goes on"],
+  ])("warns of what does not do all that it says: %o", (change, warning) => {
+    expect(parseGroup(group({ ...minimal, ...change })).warnings).toEqual([warning]);
+  });
+
+  it("warns of nothing where nothing is odd", () => {
+    expect(parseGroup(group(minimal)).warnings).toEqual([]);
+  });
 });
 
 describe("mutations", () => {
