@@ -41,6 +41,8 @@ export interface GatesOptions {
 interface Gate {
   subject: GateSubject | undefined;
   state: GateState | undefined;
+  /** Where pods of the group may be placed; undefined for everywhere. */
+  nodes: readonly string[] | undefined;
   /** One writer at a time. */
   work: Promise<void>;
   /** The group has ended: what is left of it is removed. */
@@ -79,6 +81,19 @@ export class AdmissionGates {
     // Asked often: a spec that is the same object need not be read.
     if (had?.spec === spec && had.namespaces.join() === namespaces.join()) return;
     if (had !== undefined && canonicalJson(had) === canonicalJson(next)) return;
+    this.#touch(group);
+  }
+
+  /**
+   * On which nodes pods of the group may be placed, `undefined` for all. Takes effect as soon as that is possible; pods
+   * that are placed already stay. A pod's binding shows nothing of its pod: only groups that take all of their namespaces
+   * are held to it.
+   */
+  place(group: string, nodes: readonly string[] | undefined): void {
+    const gate = this.#gate(group);
+    const said = (names: readonly string[] | undefined) => names?.toSorted().join();
+    if (said(gate.nodes) === said(nodes)) return;
+    gate.nodes = nodes;
     this.#touch(group);
   }
 
@@ -152,6 +167,7 @@ export class AdmissionGates {
     const gate: Gate = {
       subject: undefined,
       state: undefined,
+      nodes: undefined,
       work: Promise.resolve(),
       isOver: false,
       problem: undefined,
@@ -199,9 +215,9 @@ export class AdmissionGates {
 
   /** In this order nothing is refused for want of a parameter. */
   #wanted(group: string): KubeObject[] {
-    const { subject, state } = this.#gates.get(group) ?? {};
+    const { subject, state, nodes } = this.#gates.get(group) ?? {};
     if (subject === undefined || state === undefined) return [];
-    return [gateParameter(group, state), gatePolicy(subject), gateBinding(subject)];
+    return [gateParameter(group, state, nodes), gatePolicy(subject), gateBinding(subject)];
   }
 
   /** Brings the gate to what is wanted now; never rejects but for the signal. */

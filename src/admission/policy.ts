@@ -46,15 +46,26 @@ export function gateName(group: string): string {
 }
 
 /**
- * The parameter. No ConfigMap: API servers (1.30 to 1.36 at least) stop to follow parameters of a built-in kind for good
+ * The parameter; `nodes` are those on which pods may be placed, undefined for all. No ConfigMap: API servers (1.30 to 1.36 at least) stop to follow parameters of a built-in kind for good
  * once no binding names one for a second, and then decide by what they last saw (kubernetes/kubernetes#130887).
  */
-export function gateParameter(group: string, { open, epoch, message }: GateState): KubeObject {
+export function gateParameter(
+  group: string,
+  { open, epoch, message }: GateState,
+  nodes: readonly string[] | undefined,
+): KubeObject {
   return {
     apiVersion: "lifeboat.dev/v1alpha1",
     kind: "Gate",
     metadata: { ...metadataOf(group), finalizers: [gateFinalizer] },
-    spec: { open, generation: epoch.generation, counter: epoch.counter, message },
+    spec: {
+      open,
+      generation: epoch.generation,
+      counter: epoch.counter,
+      message,
+      anyNode: nodes === undefined,
+      nodes: [...(nodes ?? [])].sort(),
+    },
   };
 }
 
@@ -110,6 +121,15 @@ const kindOf = [
   "request.kind.group + '/' + request.kind.kind",
 ].join(" : ");
 
+/** The node that the request places a pod on; an empty text where it places none. */
+const nodeOf = [
+  `variables.sub == 'binding' ? (has(object.target) && has(object.target.name) ? object.target.name : '')`,
+  `request.kind.kind == 'Pod' && variables.sub == '' && has(object.spec.nodeName) ? object.spec.nodeName`,
+  "''",
+].join(" : ");
+
+const anyNode = "!has(params.spec.anyNode) || params.spec.anyNode";
+
 const controllers = "object.metadata.ownerReferences.filter(one, has(one.controller) && one.controller)";
 const ownerOf = `has(object.metadata.ownerReferences) && ${controllers}.size() > 0 ? ${controllers}[0].kind + '/' + ${controllers}[0].name : ''`;
 
@@ -148,12 +168,19 @@ export function gatePolicy({ group, spec, site, namespaces }: GateSubject): Kube
         { name: "owner", expression: ownerOf },
         { name: "gated", expression: gatedExpression(group, spec, site, named) },
         { name: "starts", expression: starts },
+        { name: "node", expression: nodeOf },
       ],
       validations: [
         {
           expression: "variables.open || !variables.starts || !variables.gated",
           messageExpression: "has(params.spec.message) ? string(params.spec.message) : ''",
           message: `Lifeboat's gate of group ${group} is closed at this site`,
+          reason: "Forbidden",
+        },
+        {
+          expression: `${anyNode} || variables.node == '' || variables.node in params.spec.nodes || !variables.gated`,
+          messageExpression: `'no working node guard is on node ' + variables.node + ', which pods of group ${group} need here'`,
+          message: `pods of group ${group} are placed only on nodes with a working node guard`,
           reason: "Forbidden",
         },
       ],

@@ -30,7 +30,7 @@ import { AgentMetrics } from "./metrics.ts";
 import { readOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
 import { PeerVersions } from "./peer-versions.ts";
-import { readVersions, RewindKeeper } from "./rewind.ts";
+import { mayFollowRestored, readVersions, RewindKeeper } from "./rewind.ts";
 import { ServedGroups } from "./served-groups.ts";
 
 export interface AgentEnvironment {
@@ -172,6 +172,8 @@ class Agent {
       client,
       discovery,
       pool,
+      mayFollowRestored: () =>
+        mayFollowRestored((this.#groups?.runtimes ?? []).map(({ journal }) => readOrigin(journal))),
       peerVersions,
       gates: new AdmissionGates({ client, site: config.site, ...common }),
       guards: new GuardDesk({ records, groups: () => this.#groups?.runtimes ?? [], clock: this.#clock, log }),
@@ -211,7 +213,7 @@ class Agent {
               (each) => parts.discovery.run(each),
               (each) => parts.pool.run(each),
               (each) => parts.gates.run(each),
-              (each) => this.#rewinds(parts, groups).run(each),
+              (each) => this.#rewinds(parts).run(each),
               (each) => groups.followObjects(each),
               (each) => groups.refreshStatus(each),
             ],
@@ -223,9 +225,8 @@ class Agent {
     );
   }
 
-  #rewinds({ pool, records, clock, log }: AgentParts, groups: GroupSet): RewindKeeper {
-    const origins = () => groups.runtimes.map(({ journal }) => readOrigin(journal));
-    return new RewindKeeper({ pool, records, origins, clock, log });
+  #rewinds({ pool, mayFollowRestored, records, clock, log }: AgentParts): RewindKeeper {
+    return new RewindKeeper({ pool, records, mayFollow: mayFollowRestored, clock, log });
   }
 
   /** Waits until the API server has said which kinds it serves. */

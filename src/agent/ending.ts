@@ -1,4 +1,4 @@
-import { linkedAbort, Pulse } from "../abort.ts";
+import { Pulse } from "../abort.ts";
 import type { GroupCapture } from "../capture/group.ts";
 import type { Clock } from "../clock.ts";
 import type { Journal } from "../journal/journal.ts";
@@ -6,6 +6,7 @@ import type { Log } from "../telemetry/log.ts";
 import { readOrigin, writeEnded } from "./origin.ts";
 import type { GroupProtocol } from "./protocol.ts";
 import type { GroupServing } from "./serving.ts";
+import { within } from "./within.ts";
 
 export interface GroupEndingOptions {
   readonly journal: Journal;
@@ -112,16 +113,6 @@ export class GroupEnding {
   }
 
   async #pause(pulse: Pulse): Promise<void> {
-    const { clock, signal } = this.#options;
-    using scope = linkedAbort(signal);
-    const options = { signal: scope.signal };
-    const waits = [pulse.wait(options), clock.sleep(farewellMs, options)];
-    try {
-      await Promise.race(waits);
-    } finally {
-      // Whichever was slower must not wait on for ever, and rejects with nobody listening.
-      scope.abort(new Error("no longer waited for"));
-      await Promise.allSettled(waits);
-    }
+    await within((options) => pulse.wait(options), farewellMs, this.#options);
   }
 }

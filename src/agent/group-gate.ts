@@ -15,6 +15,9 @@ export interface GroupGateOptions {
 /** The gate of one group at this site: whether the site's own API server lets it be started. */
 export class GroupGate {
   readonly #options: GroupGateOptions;
+  /** Guards are what stops the group's pods: none may be where no guard is. */
+  #guardedOnly = false;
+  #guarded: readonly string[] = [];
 
   constructor(options: GroupGateOptions) {
     this.#options = options;
@@ -30,6 +33,23 @@ export class GroupGate {
     const { gates, name, covered } = this.#options;
     const subject = covered();
     if (subject !== undefined) gates.cover(name, subject);
+  }
+
+  /** The nodes whose guards work. */
+  setGuarded(nodes: readonly string[]): void {
+    this.#guarded = nodes;
+    this.#place();
+  }
+
+  /** Whether the group's pods may be placed where no guard works. */
+  allowUnguarded(allowed: boolean): void {
+    this.#guardedOnly = !allowed;
+    this.#place();
+  }
+
+  #place(): void {
+    const { gates, name } = this.#options;
+    gates.place(name, this.#guardedOnly ? this.#guarded : undefined);
   }
 
   /** Before anything of the group is started here. */

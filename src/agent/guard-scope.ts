@@ -1,7 +1,10 @@
 import type { GroupSpec } from "../config/group.ts";
+import { formatEpoch, type Cert } from "../failover/epoch.ts";
 import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
-import type { GuardedGroup } from "../rpc/guard-messages.ts";
+import type { EpochText } from "../objects/epoch.ts";
+import type { GuardedGroup, ListProof } from "../rpc/guard-messages.ts";
 import type { UnguardedNode } from "./guard-fence.ts";
+import type { Origin } from "./origin.ts";
 import { policyOf } from "./policy.ts";
 
 /** Namespaces of the cluster itself, which no group may have guards stop, whatever its spec says. */
@@ -44,17 +47,41 @@ export function whyNotGuarded({ select }: GroupSpec): string | undefined {
     : "spec.select.exclude may leave pods of its namespaces out, and node guards stop whole namespaces";
 }
 
+/** What of a site's knowledge makes its list of a group's namespaces a whole one. */
+export interface ListKnowledge {
+  readonly origin: Origin;
+  /** This process has received everything of the source that it follows. */
+  readonly current: boolean;
+  /** Under which that source served. */
+  readonly epoch: EpochText | undefined;
+  /** Of whoever holds the group, as far as this site knows. */
+  readonly cert: Cert | null;
+  /** Of this agent. */
+  readonly incarnation: number;
+}
+
+/**
+ * A namespace that a standby does not know has left the group, where the standby follows the present holder and has
+ * everything of it. Whatever else a site knows may be what it merely knows no more: after a restart, or from a backup.
+ */
+export function proofOf({ origin, current, epoch, cert, incarnation }: ListKnowledge): ListProof | undefined {
+  const follows = origin === "copy" && current && cert !== null && epoch === formatEpoch(cert.epoch);
+  return follows ? { cert, incarnation } : undefined;
+}
+
 /** What a site's guards are told of a group; without namespaces where they cannot tell its pods from others. */
 export function guardedGroup(
   name: string,
   { spec, namespaces }: { readonly spec: GroupSpec; readonly namespaces: readonly string[] },
   agentNamespace: string,
+  complete?: ListProof,
 ): GuardedGroup {
   const never = (namespace: string) => systemNamespaces.has(namespace) || namespace === agentNamespace;
   return {
     name,
     namespaces: whyNotGuarded(spec) === undefined ? namespaces.filter((each) => !never(each)).toSorted() : [],
     timing: policyOf(spec).timing,
+    ...(complete === undefined ? {} : { complete }),
   };
 }
 

@@ -25,8 +25,17 @@ export interface GuardedSide {
   guarded(): GuardedGroup | undefined;
   /** The failover protocol's answer; undefined while it has none. */
   poll(poll: GuardPoll): GuardAnswer | undefined;
-  setNodes(nodes: { readonly all: readonly string[]; readonly withPods: readonly string[] }): void;
+  setNodes(nodes: SiteNodes): void;
   setFence(fence: Fence): void;
+}
+
+/** Names of nodes of the site. */
+export interface SiteNodes {
+  readonly all: readonly string[];
+  /** Those that may have pods of a group. */
+  readonly withPods: readonly string[];
+  /** Of these, the ones whose guard works. */
+  readonly guarded: readonly string[];
 }
 
 export interface Fence {
@@ -166,11 +175,12 @@ export class GuardDesk implements GuardHandlers {
           : timing.tickMs + timing.latenessMs + timing.stopMs;
     const fence = { cap: relied ? "guard" : "api", stopBoundMs } as const;
     // Where pods are is the API server's to say, and it may be wrong or away: every node that may have some counts.
-    const told = JSON.stringify([fence, names]);
+    const working = names.filter((name) => !this.#unguarded.some(({ node }) => node === name));
+    const told = JSON.stringify([fence, names, working]);
     if (this.#told.get(group.name) === told) return;
     this.#told.set(group.name, told);
     this.#rely(group.name, relied);
-    group.setNodes({ all: nodes.map(({ name }) => name), withPods: names });
+    group.setNodes({ all: nodes.map(({ name }) => name), withPods: names, guarded: working });
     group.setFence(fence);
   }
 

@@ -1,9 +1,10 @@
-import { linkedAbort, Pulse } from "../abort.ts";
+import { Pulse } from "../abort.ts";
 import type { PoolSubscriber, WatchPool } from "../capture/pool.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
+import { within } from "./within.ts";
 
 export interface HoldingOptions {
   readonly pool: Pick<WatchPool, "subscribe">;
@@ -57,7 +58,7 @@ export class Holding {
     using _subscription = pool.subscribe(new ChangeWatch(namespaces, changed));
     for (;;) {
       await clock.sleep(pauseMs, { signal });
-      await raisedWithin(changed, everyMs - pauseMs, clock, signal);
+      await within((options) => changed.wait(options), everyMs - pauseMs, { clock, signal });
       await hold({ signal });
     }
   }
@@ -85,16 +86,5 @@ class ChangeWatch implements PoolSubscriber {
   removed(): void {
     // Whatever is gone is known by nobody any more; a look too many costs nothing.
     if (this.#seen.size > seenMaxCount) this.#seen.clear();
-  }
-}
-
-async function raisedWithin(pulse: Pulse, ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
-  using scope = linkedAbort(signal);
-  const waits = [pulse.wait({ signal: scope.signal }), clock.sleep(ms, { signal: scope.signal })];
-  try {
-    await Promise.race(waits);
-  } finally {
-    scope.abort(new Error("no longer waited for"));
-    await Promise.allSettled(waits);
   }
 }

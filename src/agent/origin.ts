@@ -1,6 +1,8 @@
+import { parseStoredStatus } from "../config/stored.ts";
 import type { DurableRecords } from "../failover/runner/records.ts";
 import { GroupRecords } from "../failover/runner/records.ts";
 import type { Journal } from "../journal/journal.ts";
+import { type KubeObject, marks } from "../objects/object.ts";
 
 /**
  * What the group's objects at this site are, kept durably in the group's journal:
@@ -31,6 +33,17 @@ export function ranHere(journal: Journal, records: DurableRecords, site: string)
   if (readOrigin(journal) !== "none" || journal.synced) return false;
   const { cert, divergence } = new GroupRecords(records, journal.group).read();
   return cert?.holder === site || (divergence !== null && !divergence.saved);
+}
+
+/**
+ * What this site's objects are by the group's object here, where all that the agent kept of it is lost: the object's
+ * status tells that the group was granted to this site, and whether it ran. Undefined where it does not, as for a mirror.
+ */
+export function recalledOrigin(object: KubeObject, site: string): "own" | "held" | undefined {
+  const { epoch, active, role } = parseStoredStatus(object["status"]);
+  const isMirror = object.metadata.annotations?.[marks.mirror] !== undefined;
+  if (isMirror || epoch === undefined || active !== site) return undefined;
+  return role === "active" ? "own" : "held";
 }
 
 const endedName = "agent/ended";

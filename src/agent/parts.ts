@@ -20,6 +20,8 @@ export interface AgentParts {
   readonly client: KubeClient;
   readonly discovery: Discovery;
   readonly pool: WatchPool;
+  /** See `mayFollowRestored` of rewind.ts, for all groups at present. */
+  readonly mayFollowRestored: () => boolean;
   readonly peerVersions: PeerVersions;
   readonly served: ServedGroups;
   readonly gates: AdmissionGates;

@@ -170,6 +170,11 @@ export class GroupProtocol {
     return this.#runner?.state.record.cert ?? null;
   }
 
+  /** Of this process's part in the group; 0 before the first spec. */
+  incarnation(): number {
+    return this.#runner?.state.record.incarnation ?? 0;
+  }
+
   /** Epoch under which the group is served. */
   epoch(): string {
     const cert = this.#runner?.state.record.cert;

@@ -30,6 +30,7 @@ export class GroupPulling {
   readonly #current = new Pulse();
   #pulling: Background | undefined;
   #error: LifeboatError | undefined;
+  #wasCurrent = false;
 
   constructor(options: PullingOptions) {
     this.#options = options;
@@ -47,6 +48,11 @@ export class GroupPulling {
     // A peer that was never reached by this process has ended no stream.
     if (this.active && link?.kind === "connecting" && link.error !== undefined) return link.error;
     return this.#error;
+  }
+
+  /** The journal holds everything of its source, by what this process has heard from it. */
+  get isCurrent(): boolean {
+    return this.active && this.#wasCurrent && this.#options.journal.current;
   }
 
   /** Time since the journal was last known to be complete, silence of the source included. */
@@ -94,6 +100,7 @@ export class GroupPulling {
   async stop(): Promise<void> {
     const pulling = this.#pulling;
     this.#pulling = undefined;
+    this.#wasCurrent = false;
     await pulling?.stop();
   }
 
@@ -108,6 +115,8 @@ export class GroupPulling {
     if (event.kind === "compared" && event.purpose === "RESET") parts.metrics.resynced(name);
     const data = this.#freshness.observe(event);
     if (data !== undefined) onData(data);
+    // Also of what a journal from a backup lacks the source has said how much it is.
+    if (data?.readiness === "Ready" && data.lagMs === 0) this.#wasCurrent = true;
     if (journal.current) this.#current.raise();
   }
 }

@@ -8,8 +8,8 @@ import type { Origin } from "./origin.ts";
 export interface RewindKeeperOptions {
   readonly pool: WatchPool;
   readonly records: StateFile;
-  /** What the objects of each group are at this site. */
-  readonly origins: () => readonly Origin[];
+  /** See {@link mayFollowRestored}. */
+  readonly mayFollow: () => boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -27,11 +27,16 @@ export function readVersions(records: StateFile): ReadonlyMap<string, string> {
 }
 
 /**
- * Whether a restored API server may be followed without asking. Its past would be sent to the standby of a group that
- * runs here, so a person decides; where nothing runs, or something is being taken down, nothing may wait for that.
+ * Whether a restored API server may be followed without asking, given what the objects of every group are here. Its past
+ * would be sent to the standby of a group that runs here, so a person decides; where nothing runs, nothing waits for that.
  */
 export function mayFollowRestored(origins: readonly Origin[]): boolean {
-  return origins.includes("held") || origins.every((origin) => origin === "copy");
+  return origins.every((origin) => origin === "copy" || origin === "held");
+}
+
+/** Something is not followed until somebody has accepted what a restored API server holds. */
+export function isRewound(pool: WatchPool): boolean {
+  return pool.states().some(({ trouble }) => trouble === "rewound");
 }
 
 /** Keeps durably how far the API server was, and lets a restored one be followed where that harms nothing. */
@@ -61,8 +66,8 @@ export class RewindKeeper {
   }
 
   #follow(): void {
-    const { pool, origins, log } = this.#options;
-    if (!pool.states().some(({ trouble }) => trouble === "rewound") || !mayFollowRestored(origins())) return;
+    const { pool, mayFollow, log } = this.#options;
+    if (!isRewound(pool) || !mayFollow()) return;
     const count = pool.acceptRewind();
     log.warn({ kinds: count }, "the API server was restored from a backup; no group runs here, so it is followed");
   }

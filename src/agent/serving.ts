@@ -1,10 +1,12 @@
-import { Pulse } from "../abort.ts";
+import { linkedAbort, Pulse } from "../abort.ts";
 import type { LocalObject } from "../apply/demotion.ts";
 import { removedObjects } from "../apply/removed.ts";
 import { GroupCapture, type LackingObjects } from "../capture/group.ts";
+import { WatchPool } from "../capture/pool.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import { LifeboatError } from "../errors.ts";
 import type { Journal } from "../journal/journal.ts";
+import type { KubeKind } from "../kube/resource.ts";
 import { canaryName } from "../objects/canary.ts";
 import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -16,6 +18,8 @@ import type { FinalDigest } from "./group-actions.ts";
 import type { GroupSpecs } from "./group-spec.ts";
 import { readOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
+import { isRewound } from "./rewind.ts";
+import { within } from "./within.ts";
 
 export interface ServingOptions {
   readonly name: string;
@@ -31,6 +35,9 @@ export interface ServingOptions {
   /** Begun or ended to serve. Must not throw. */
   readonly onChange: () => void;
 }
+
+/** Whether the API server was restored while its objects were waited for is looked at this often. */
+const lookAgainMs = 1000;
 
 /** The source side of a group at this site: what follows its objects, and the offer of them to the peer. */
 export class GroupServing {
@@ -121,12 +128,41 @@ export class GroupServing {
     await capturing?.stop();
   }
 
-  /** The group's objects as this site has them, once all are known. */
+  /**
+   * The group's objects as this site has them, once all are known. Whoever asks takes the group down or away: a restored
+   * API server is no reason to wait.
+   */
   async localObjects({ signal }: { signal: AbortSignal }): Promise<LocalObject[]> {
     const { capture } = this.#ensureCapture();
-    // Whoever asks takes the group down or away: a restored API server is no reason to wait.
-    using _accepting = this.#options.parts.pool.acceptingRewinds();
-    await capture.whenSynced({ signal });
+    const { pool, mayFollowRestored, clock } = this.#options.parts;
+    for (;;) {
+      // Others that run here wait for a person's word, and their past must not reach their standbys.
+      if (isRewound(pool) && !mayFollowRestored()) return this.#localObjectsApart(signal);
+      using _accepting = mayFollowRestored() ? pool.acceptingRewinds() : undefined;
+      await within((options) => capture.whenSynced(options), lookAgainMs, { clock, signal });
+      if (capture.synced) return this.#objectsIn(capture);
+    }
+  }
+
+  /** What the API server holds now, read beside the watches that all groups share. */
+  async #localObjectsApart(signal: AbortSignal): Promise<LocalObject[]> {
+    const { parts, log } = this.#options;
+    const { client, discovery, peerVersions, clock, random } = parts;
+    const chooseVersion = (kind: KubeKind) => peerVersions.choose(kind);
+    const pool = new WatchPool({ client, discovery, chooseVersion, clock, random, log });
+    const capture = this.#newCapture(pool);
+    using scope = linkedAbort(signal);
+    const ended = Promise.allSettled([pool.run(scope), capture.run(scope)]);
+    try {
+      await capture.whenSynced({ signal });
+      return this.#objectsIn(capture);
+    } finally {
+      scope.abort(new Error("everything has been read"));
+      await ended;
+    }
+  }
+
+  #objectsIn(capture: GroupCapture): LocalObject[] {
     const records = capture.read(0, { maxCount: Infinity, maxBytes: Infinity });
     return records.flatMap(({ key, object, managers }) =>
       object === undefined || key === this.#options.specs.key || !this.isGroups(key) || capture.isLacking(key)
@@ -143,6 +179,17 @@ export class GroupServing {
   async finalDigest(options: { signal: AbortSignal }): Promise<FinalDigest> {
     const capture = this.#capture;
     if (capture === undefined) throw new LifeboatError("FailoverRefused", "this site does not serve the group");
+    if (isRewound(this.#options.parts.pool)) {
+      throw new LifeboatError(
+        "FailoverRefused",
+        "the API server was restored from a backup, and nobody accepted that",
+        {
+          op: "agent.seal",
+          retryable: true,
+          hint: `lifeboat accept-rewind ${this.#options.name}`,
+        },
+      );
+    }
     await capture.settle(options);
     capture.seal();
     const { hash } = capture.current(this.#canaryKey);
@@ -170,15 +217,28 @@ export class GroupServing {
   }
 
   #ensureCapture(): { readonly capture: GroupCapture; readonly group: ProtectionGroup } {
-    const { parts, specs, name, log, signal, journal, epoch } = this.#options;
-    const { pool, client, config, clock, random, metrics } = parts;
-    const { group } = specs;
-    if (group === undefined)
-      throw new LifeboatError("SpecInvalid", "the group has no valid spec", { op: "agent.serve" });
+    const { parts, log, signal } = this.#options;
+    const { pool, clock, random } = parts;
+    const group = this.#validGroup();
     if (this.#capture !== undefined) return { capture: this.#capture, group };
-    const capture = new GroupCapture({
+    const capture = this.#newCapture(pool);
+    this.#capture = capture;
+    this.#capturing = new Background({ name: "capture", clock, random, log, signal }, (inner) => capture.run(inner));
+    return { capture, group };
+  }
+
+  #validGroup(): ProtectionGroup {
+    const { group } = this.#options.specs;
+    if (group !== undefined) return group;
+    throw new LifeboatError("SpecInvalid", "the group has no valid spec", { op: "agent.serve" });
+  }
+
+  #newCapture(pool: WatchPool): GroupCapture {
+    const { parts, specs, name, log, journal, epoch } = this.#options;
+    const { client, config, clock, random, metrics } = parts;
+    return new GroupCapture({
       group: specs.ownObject(),
-      spec: group.spec,
+      spec: this.#validGroup().spec,
       site: config.site,
       pool,
       client,
@@ -191,8 +251,5 @@ export class GroupServing {
       random,
       log,
     });
-    this.#capture = capture;
-    this.#capturing = new Background({ name: "capture", clock, random, log, signal }, (inner) => capture.run(inner));
-    return { capture, group };
   }
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import { compareCert, isNewer, sameCert } from "../failover/epoch.ts";
 import {
   bootGuard,
   nextWakeGuard,
@@ -10,7 +11,7 @@ import {
 } from "../failover/guard.ts";
 import type { GuardAnswer, GuardPoll } from "../failover/messages.ts";
 import { deriveTiming, profileTiming, type Timing, type TimingInputs } from "../failover/timing.ts";
-import type { GuardedGroup } from "../rpc/guard-messages.ts";
+import type { GuardedGroup, ListProof } from "../rpc/guard-messages.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import type { GuardDisk } from "./disk.ts";
 
@@ -27,6 +28,8 @@ export interface GuardGroupsOptions {
 const firstTiming = profileTiming("fast");
 /** A first sync of an agent with many objects included. */
 const unlistedMinMs = 60_000;
+/** What a full disk did not take is tried again this often. */
+const rewriteEveryMs = 5000;
 
 /** The reducer of every group that this node has heard of, with its record and state kept where they belong. */
 export class GuardGroups {
@@ -35,11 +38,16 @@ export class GuardGroups {
   #polls: GuardPoll[] = [];
   /** By group and namespace: since when the agent has not listed it. */
   readonly #unlistedSince = new Map<string, number>();
+  /** By group: what is on the disk. */
+  readonly #written = new Map<string, GuardRecord>();
+  /** Groups whose record the disk did not take, each with when that is tried again. */
+  readonly #unwritten = new Map<string, number>();
 
   /** Throws JournalCorrupt where a record cannot be read. */
   constructor(options: GuardGroupsOptions) {
     this.#options = options;
-    for (const record of options.disk.records()) this.#boot(record.group, firstTiming);
+    for (const record of options.disk.records()) this.#written.set(record.group, record);
+    for (const group of this.#written.keys()) this.#boot(group, firstTiming);
   }
 
   get states(): readonly GuardState[] {
@@ -63,11 +71,12 @@ export class GuardGroups {
     for (const [group, state] of this.#states) {
       if (nextWakeGuard(state) <= nowMs) this.#step(group, { type: "tick" });
     }
+    for (const [group, dueMs] of this.#unwritten) if (dueMs <= nowMs) this.#writeAgain(group);
   }
 
   /** The agent says which groups there are. One that is not among them stays as it is. */
   hear(groups: readonly GuardedGroup[]): void {
-    for (const { name, namespaces, timing } of groups) {
+    for (const { name, namespaces, timing, complete } of groups) {
       const known = this.#states.get(name);
       if (known === undefined) {
         this.#boot(name, deriveTiming(timing));
@@ -75,7 +84,7 @@ export class GuardGroups {
         continue;
       }
       if (!sameInputs(known.timing, timing)) this.#step(name, { type: "timing", timing: deriveTiming(timing) });
-      this.#setNamespaces(name, this.#namespacesOf(known, namespaces));
+      this.#setNamespaces(name, this.#namespacesOf(known, namespaces, complete));
     }
     for (const state of this.states) {
       const { group } = state.record;
@@ -94,7 +103,12 @@ export class GuardGroups {
 
   /** The group has ended in order: it gates nothing here any more. */
   release(group: string): void {
-    if (!this.#states.delete(group)) return;
+    const state = this.#states.get(group);
+    if (state === undefined) return;
+    for (const namespace of state.record.namespaces) this.#unlistedSince.delete(`${group}/${namespace}`);
+    this.#states.delete(group);
+    this.#written.delete(group);
+    this.#unwritten.delete(group);
     this.#options.disk.forget(group);
     this.#options.log.info({ group }, "the group was released; this node guards it no more");
     this.#options.onTurn();
@@ -102,7 +116,7 @@ export class GuardGroups {
 
   #boot(group: string, timing: Timing): void {
     const { node, disk, clock } = this.#options;
-    const record = disk.records().find((each) => each.group === group) ?? null;
+    const record = this.#written.get(group) ?? null;
     const saved = disk.state(group);
     const boot = {
       node,
@@ -110,22 +124,26 @@ export class GuardGroups {
       bootId: disk.bootId,
       timing: saved?.timing ?? timing,
       record,
-      // A record is on disk before the state that follows from it; the newer of the two counts.
-      saved: saved === undefined ? null : { ...saved, record: record ?? saved.record },
+      saved: saved === undefined ? null : { ...saved, record: latestOf(record, saved.record) },
     };
     const { state, effects } = bootGuard(boot, clock.monotonicMs());
     this.#keep(state, effects);
   }
 
   /**
-   * A namespace more counts at once. One less only from a site that runs the group, and has said so for a while: one
-   * that does not may have been set back in time, and an agent that has just started has not seen them all.
+   * A namespace more counts at once. One less only after a while, since an agent that has just started has not seen them
+   * all; and where the group is kept down only by proof: a site that does not run it may have been set back in time.
    */
-  #namespacesOf({ mode, record }: GuardState, heard: readonly string[]): readonly string[] {
+  #namespacesOf(
+    { mode, record }: GuardState,
+    heard: readonly string[],
+    complete: ListProof | undefined,
+  ): readonly string[] {
     const nowMs = this.#options.clock.monotonicMs();
+    const mayLose = mode !== "fenced" || isOfPresent(complete, record);
     const kept = record.namespaces.filter((namespace) => {
       const key = `${record.group}/${namespace}`;
-      if (heard.includes(namespace) || mode === "fenced") {
+      if (heard.includes(namespace) || !mayLose) {
         this.#unlistedSince.delete(key);
         return true;
       }
@@ -163,8 +181,10 @@ export class GuardGroups {
       this.#states.set(group, state);
       onTurn();
     }
-    // What is opened under a certificate needs it on disk first: the reducer lists it first.
-    for (const effect of effects) if (effect.type === "persist") this.#persist(effect.record, isStop);
+    const isOpening = effects.some(({ type }) => type === "openGate");
+    for (const effect of effects) {
+      if (effect.type === "persist") this.#persist(effect.record, isOpening ? "opening" : isStop ? "stop" : "other");
+    }
     this.#states.set(group, state);
     this.#note(state);
     for (const effect of effects) if (effect.type === "poll") this.#polls.push(effect.poll);
@@ -172,16 +192,38 @@ export class GuardGroups {
     if (effects.some(({ type }) => type === "openGate")) onTurn();
   }
 
-  /** Throws where what it would open is not on the disk. */
-  #persist(record: GuardRecord, isStop: boolean): void {
+  /**
+   * What is opened under a certificate needs it on disk first: throws where it is not. What stops needs nothing. Nor
+   * does what only goes on as before, by the word of a later agent or with other namespaces: a full disk must not stop
+   * it. That is tried again, and known to the next process of this boot (see {@link latestOf}).
+   */
+  #persist(record: GuardRecord, when: "opening" | "stop" | "other"): void {
     try {
-      this.#options.disk.putRecord(record);
+      this.#write(record);
     } catch (error) {
-      if (!isStop) throw error;
+      if (when === "opening" || (when === "other" && !isSameGrant(record, this.#written.get(record.group))))
+        throw error;
+      this.#unwritten.set(record.group, this.#options.clock.monotonicMs() + rewriteEveryMs);
       this.#options.log.error(
         { group: record.group, error: safeError(error) },
         "the group's record could not be written",
       );
+    }
+  }
+
+  #write(record: GuardRecord): void {
+    this.#options.disk.putRecord(record);
+    this.#written.set(record.group, record);
+    this.#unwritten.delete(record.group);
+  }
+
+  #writeAgain(group: string): void {
+    const state = this.#states.get(group);
+    this.#unwritten.set(group, this.#options.clock.monotonicMs() + rewriteEveryMs);
+    try {
+      if (state !== undefined) this.#write(state.record);
+    } catch {
+      // Said when it failed first.
     }
   }
 
@@ -199,6 +241,32 @@ export class GuardGroups {
 /** Nothing is gated for it, and a boot would wait for nothing. */
 function isForgotten({ mode, record }: GuardState): boolean {
   return mode === "open" && !record.known && record.cert === null;
+}
+
+/** The list is the present agent's, of the epoch that this node knows or a later one. */
+function isOfPresent(proof: ListProof | undefined, { cert, incarnation }: GuardRecord): boolean {
+  if (proof === undefined || proof.incarnation < incarnation) return false;
+  const order = compareCert(proof.cert, cert);
+  return order === "same" || order === "newer";
+}
+
+/** They allow the same to run. */
+function isSameGrant(record: GuardRecord, written: GuardRecord | undefined): boolean {
+  return sameCert(record.cert, written?.cert ?? null) && record.known === (written?.known ?? false);
+}
+
+/**
+ * What the last process of this boot knew. A record is on disk before the state that follows from it, unless the disk
+ * was full: then the state, which is kept elsewhere, knows more.
+ */
+function latestOf(written: GuardRecord | null, saved: GuardRecord): GuardRecord {
+  if (written === null) return saved;
+  return {
+    ...written,
+    namespaces: [...new Set([...written.namespaces, ...saved.namespaces])].toSorted(),
+    cert: isNewer(saved.cert, written.cert) && written.known ? saved.cert : written.cert,
+    incarnation: Math.max(written.incarnation, saved.incarnation),
+  };
 }
 
 function sameInputs(timing: Timing, inputs: TimingInputs): boolean {

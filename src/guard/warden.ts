@@ -38,7 +38,7 @@ export class Warden {
   readonly #options: WardenOptions;
   /** Pods that were seen free to run since this process started, by uid: they need no further look. */
   readonly #free = new Set<string>();
-  /** Pods that are held back by this process. */
+  /** Pods that are held back by this process, for as long as they are its business. */
   readonly #held = new Set<string>();
   /** Since when a pod is seen in the node's network. */
   readonly #hostSince = new Map<string, number>();
@@ -124,7 +124,7 @@ export class Warden {
   }
 
   #forgetBut(uids: ReadonlySet<string>): void {
-    for (const known of [this.#free, this.#hostSince, this.#addresses]) {
+    for (const known of [this.#free, this.#held, this.#hostSince, this.#addresses]) {
       for (const uid of known.keys()) if (!uids.has(uid)) known.delete(uid);
     }
   }

@@ -47,6 +47,15 @@ export interface GuardedGroup {
   readonly name: string;
   readonly namespaces: readonly string[];
   readonly timing: TimingInputs;
+  /** By whose word these are all its namespaces; absent where there may be more. */
+  readonly complete?: ListProof | undefined;
+}
+
+/** What makes a list of namespaces one that something may be missing from: the epoch that it is of, and who says so. */
+export interface ListProof {
+  readonly cert: Cert;
+  /** Of the site's agent. */
+  readonly incarnation: number;
 }
 
 const textLengthMax = 1024;
@@ -137,9 +146,12 @@ export const stateSchema: z.ZodType<Omit<GuardState, "timing"> & { readonly timi
   timing: timingSchema,
 });
 
+const proofSchema: z.ZodType<ListProof> = z.object({ cert, incarnation: count });
+
 export const parsePoll = parser("a guard's poll", pollSchema);
 export const parseAnswer = parser("an answer to a guard", answerSchema);
 export const parseTiming = parser("a group's timing", timingSchema);
+export const parseProof = parser("the proof of a group's namespaces", proofSchema);
 
 function parser<T>(what: string, schema: z.ZodType<T>): (json: string) => T {
   return (json) => {

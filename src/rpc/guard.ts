@@ -10,6 +10,7 @@ import {
   guardProtocolVersion,
   parseAnswer,
   parsePoll,
+  parseProof,
   parseTiming,
   type GuardOrders,
   type GuardReport,
@@ -82,10 +83,11 @@ function decodeReport(message: GuardReport__Output): GuardReport {
 
 function encodeOrders({ groups, answers, released }: GuardOrders): WireOrders {
   return {
-    groups: groups.map(({ name, namespaces, timing }) => ({
+    groups: groups.map(({ name, namespaces, timing, complete }) => ({
       name,
       namespaces: [...namespaces],
       timing: JSON.stringify(timing),
+      ...(complete === undefined ? {} : { complete: JSON.stringify(complete) }),
     })),
     answers: answers.map((answer) => JSON.stringify(answer)),
     released: [...released],
@@ -94,7 +96,12 @@ function encodeOrders({ groups, answers, released }: GuardOrders): WireOrders {
 
 function decodeOrders(message: GuardOrders__Output): GuardOrders {
   return {
-    groups: message.groups.map(({ name, namespaces, timing }) => ({ name, namespaces, timing: parseTiming(timing) })),
+    groups: message.groups.map(({ name, namespaces, timing, complete }) => ({
+      name,
+      namespaces,
+      timing: parseTiming(timing),
+      ...(complete === "" ? {} : { complete: parseProof(complete) }),
+    })),
     answers: message.answers.map(parseAnswer),
     released: message.released,
   };

@@ -117,6 +117,59 @@ const inForce = async (gates: AdmissionGates): Promise<void> => {
   }, 10_000);
 };
 
+describe("an open gate of a group that node guards stop", () => {
+  const bind = (node: string): Promise<unknown> => {
+    const target = { apiVersion: "v1", kind: "Node", name: node };
+    const binding = { apiVersion: "v1", kind: "Binding", metadata: { name: "p" }, target };
+    return client.request("POST", `/api/v1/namespaces/${namespace}/pods/p/binding`, {
+      body: JSON.stringify(binding),
+      signal: never,
+    });
+  };
+  const refusal = (node: string): string => `no working node guard is on node ${node}`;
+  const says = (what: Promise<unknown>): Promise<string> => what.then(() => "not refused", messageOf);
+
+  test("lets pods be placed only where one works", async () => {
+    const gates = startGates();
+    gates.place(group, ["n1", "n2"]);
+    await gates.open(group, openAt(3), { signal: never });
+    // There is no such pod; what refuses an unguarded node is asked before that.
+    await eventually(async () => expect(await says(bind("n3"))).toContain(refusal("n3")), 10_000);
+    expect(await says(bind("n1"))).not.toContain("node guard");
+    expect(await says(create(pods, pod("direct")))).toContain(refusal("nowhere"));
+    const { nodeName: _none, ...spec } = pod("scheduled")["spec"] as Record<string, unknown>;
+    await create(pods, { ...pod("scheduled"), spec });
+    await create(deployments, workload("web", { replicas: 2 }));
+    gates.place(group, ["n1", "n3"]);
+    await eventually(async () => expect(await says(bind("n2"))).toContain(refusal("n2")), 10_000);
+    await eventually(async () => expect(await says(bind("n3"))).not.toContain("node guard"), 10_000);
+  });
+
+  test("lets them be placed anywhere once guards are not what stops it, also where that was written by hand", async () => {
+    const gates = startGates();
+    gates.place(group, []);
+    await gates.open(group, openAt(3), { signal: never });
+    await eventually(async () => expect(await says(bind("n1"))).toContain(refusal("n1")), 10_000);
+    gates.place(group, undefined);
+    await eventually(async () => expect(await says(bind("n1"))).not.toContain("node guard"), 10_000);
+    const patch = { type: "merge", body: { spec: { anyNode: false } } } as const;
+    await client.patch(resources.gates, { name: gateName(group) }, patch, write);
+    await eventually(async () => {
+      const found = await client.find(resources.gates, { name: gateName(group) }, { signal: never });
+      expect(found?.["spec"]).toMatchObject({ anyNode: true });
+    }, 10_000);
+  });
+
+  test("leaves pods that the group does not select alone", async () => {
+    const gates = startGates({ objects: { selector: { matchLabels: { app: "db" } } } });
+    gates.place(group, []);
+    await gates.open(group, openAt(3), { signal: never });
+    const db = { ...pod("db"), metadata: { name: "db", namespace, labels: { app: "db" } } };
+    await eventually(async () => expect(await says(create(pods, db))).toContain(refusal("nowhere")), 10_000);
+    await create(pods, pod("other"));
+  });
+});
+
 describe("a closed gate", () => {
   test("refuses what would start something, and says what to do", async () => {
     const gates = startGates();

@@ -79,11 +79,12 @@ describe("kinds that cannot be followed", () => {
 });
 
 describe("a restored API server", () => {
-  it("is followed without asking where no group runs here, or one is being taken down", () => {
+  it("is followed without asking where no group runs here, and where one does not because another is taken down", () => {
     expect(mayFollowRestored([])).toBe(true);
     expect(mayFollowRestored(["copy", "copy"])).toBe(true);
     expect(mayFollowRestored(["copy", "own"])).toBe(false);
     expect(mayFollowRestored(["none"])).toBe(false);
-    expect(mayFollowRestored(["own", "held"])).toBe(true);
+    expect(mayFollowRestored(["copy", "held"])).toBe(true);
+    expect(mayFollowRestored(["own", "held"])).toBe(false);
   });
 });

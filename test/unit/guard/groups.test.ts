@@ -1,13 +1,15 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Clock } from "../../../src/clock.ts";
 import type { Cert } from "../../../src/failover/epoch.ts";
+import type { GuardRecord } from "../../../src/failover/guard.ts";
 import type { GuardAnswer, GuardPoll } from "../../../src/failover/messages.ts";
 import { profiles } from "../../../src/failover/timing.ts";
 import { GuardDisk } from "../../../src/guard/disk.ts";
 import { GuardGroups } from "../../../src/guard/guard-groups.ts";
+import type { ListProof } from "../../../src/rpc/guard-messages.ts";
 import { silentLog } from "../../../src/telemetry/log.ts";
 
 let root: string;
@@ -129,6 +131,59 @@ describe("a guard's groups", () => {
     expect(namespaces(await boot())).toEqual(["bank"]);
   });
 
+  describe("that are kept down lose a namespace", () => {
+    const bank = (complete?: ListProof) => [{ ...shop, namespaces: ["bank"], complete }];
+
+    /** Fenced under the other site's certificate, by an agent of incarnation 5. */
+    function fenced(): GuardGroups {
+      const groups = granted();
+      groups.hear([{ ...shop, namespaces: ["shop", "bank"] }]);
+      tell(groups, "deny", cert(9, "west"), 5);
+      expect(modes(groups)).toEqual(["fenced"]);
+      return groups;
+    }
+
+    it.each([
+      ["under the present epoch", { cert: cert(9, "west"), incarnation: 5 }],
+      ["under a later one, by a later agent", { cert: cert(10, "west"), incarnation: 6 }],
+    ])("by the proof of an agent that has been following for a while %s, for good", async (_when, proof) => {
+      const groups = fenced();
+      groups.hear(bank(proof));
+      nowMs += 59_000;
+      groups.hear(bank(proof));
+      expect(namespaces(groups)).toEqual(["bank", "shop"]);
+      nowMs += 2000;
+      groups.hear(bank(proof));
+      expect(namespaces(groups)).toEqual(["bank"]);
+      expect(modes(groups)).toEqual(["fenced"]);
+      expect(namespaces(await boot())).toEqual(["bank"]);
+    });
+
+    it.each([
+      ["the word of an agent that does not know them all", undefined],
+      ["what was so under an older epoch", { cert: cert(8, "west"), incarnation: 6 }],
+      ["the word of an agent that has been followed by another", { cert: cert(9, "west"), incarnation: 4 }],
+    ])("never by %s", (_what, proof) => {
+      const groups = fenced();
+      for (let second = 0; second < 180; second += 30) {
+        groups.hear(bank(proof));
+        nowMs += 30_000;
+      }
+      expect(namespaces(groups)).toEqual(["bank", "shop"]);
+    });
+
+    it("not where the agent forgot in between what it had known", () => {
+      const groups = fenced();
+      const proof = { cert: cert(9, "west"), incarnation: 5 };
+      groups.hear(bank(proof));
+      nowMs += 40_000;
+      groups.hear(bank());
+      nowMs += 40_000;
+      groups.hear(bank(proof));
+      expect(namespaces(groups)).toEqual(["bank", "shop"]);
+    });
+  });
+
   it("stay when the agent does not name them any more: it may have been set back in time", () => {
     const groups = granted();
     groups.hear([]);
@@ -155,6 +210,46 @@ describe("a guard's groups", () => {
     nowMs += 70;
     groups.allDead("shop");
     expect(lastPoll(groups).stopMs).toBe(70);
+  });
+});
+
+describe("while the disk is full", () => {
+  const full = () => mkdir(join(root, "data/groups/shop.json.new"));
+  const hasRoom = () => rm(join(root, "data/groups/shop.json.new"), { recursive: true });
+  const stored = async () => JSON.parse(await readFile(join(root, "data/groups/shop.json"), "utf8")) as GuardRecord;
+
+  it("what runs goes on by the word of a later agent, and is written down when there is room", async () => {
+    const groups = granted();
+    await full();
+    for (let second = 0; second < 60; second++) tell(groups, "hold", cert(3), 2);
+    expect(groups.states[0]).toMatchObject({ mode: "leased", record: { incarnation: 2 } });
+    // The next process of this boot listens to no former agent either.
+    const next = start();
+    tell(next, "deny", cert(3), 1);
+    expect(next.states[0]).toMatchObject({ mode: "leased", record: { incarnation: 2 } });
+    await hasRoom();
+    nowMs += 6000;
+    groups.tick();
+    expect(await stored()).toMatchObject({ incarnation: 2 });
+  });
+
+  it("a further namespace of the group counts all the same", async () => {
+    const groups = granted();
+    await full();
+    groups.hear([{ ...shop, namespaces: ["shop", "bank"] }]);
+    expect(namespaces(groups)).toEqual(["bank", "shop"]);
+    expect(namespaces(start())).toEqual(["bank", "shop"]);
+  });
+
+  it("nothing is opened, and nothing goes on under another epoch", async () => {
+    const groups = granted();
+    await full();
+    expect(() => tell(groups, "hold", cert(4))).toThrow("EISDIR");
+    expect(groups.states[0]?.record.cert).toEqual(cert(3));
+    tell(groups, "deny", cert(3));
+    expect(modes(groups)).toEqual(["fenced"]);
+    expect(() => tell(groups, "hold", cert(3), 2)).toThrow("EISDIR");
+    expect(modes(groups)).toEqual(["fenced"]);
   });
 });
 

@@ -2,14 +2,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { GuardDesk, type Fence, type GuardedSide } from "../../../src/agent/guards.ts";
+import { GuardDesk, type Fence, type GuardedSide, type SiteNodes } from "../../../src/agent/guards.ts";
 import type { Clock } from "../../../src/clock.ts";
 import type { Cert } from "../../../src/failover/epoch.ts";
 import type { GuardAnswer, GuardPoll } from "../../../src/failover/messages.ts";
 import { profiles } from "../../../src/failover/timing.ts";
 import { StateFile } from "../../../src/journal/state.ts";
 import { guardService, openGuard } from "../../../src/rpc/guard.ts";
-import type { GuardReport, NodeFacts } from "../../../src/rpc/guard-messages.ts";
+import type { GuardReport, ListProof, NodeFacts } from "../../../src/rpc/guard-messages.ts";
 import type { PeerIdentity } from "../../../src/rpc/identity.ts";
 import { silentLog } from "../../../src/telemetry/log.ts";
 import { anySite, createPair, dial, pairName, serve, site } from "../rpc/pair.ts";
@@ -31,15 +31,17 @@ class Side implements GuardedSide {
   readonly name: string;
   readonly polls: GuardPoll[] = [];
   namespaces: readonly string[] = ["shop"];
+  complete: ListProof | undefined;
   fence: Fence | undefined;
-  nodes: { readonly all: readonly string[]; readonly withPods: readonly string[] } | undefined;
+  nodes: SiteNodes | undefined;
 
   constructor(name = "shop") {
     this.name = name;
   }
 
   guarded() {
-    return { name: this.name, namespaces: this.namespaces, timing: profiles.test };
+    const { name, namespaces, complete } = this;
+    return { name, namespaces, timing: profiles.test, ...(complete === undefined ? {} : { complete }) };
   }
 
   poll(poll: GuardPoll): GuardAnswer {
@@ -61,7 +63,7 @@ class Side implements GuardedSide {
     };
   }
 
-  setNodes(nodes: NonNullable<Side["nodes"]>): void {
+  setNodes(nodes: SiteNodes): void {
     this.nodes = nodes;
   }
 
@@ -136,6 +138,14 @@ describe("a guard's report", () => {
     });
   });
 
+  it("is answered with the proof that a group has no other namespaces, where there is one", async () => {
+    const side = new Side();
+    side.complete = { cert: cert(4), incarnation: 7 };
+    const orders = await ask(deskFor(side, new Side("bank")), report());
+    expect(orders).toMatchObject({ groups: [{ name: "shop", complete: side.complete }, { name: "bank" }] });
+    expect(orders?.groups[1]).not.toHaveProperty("complete");
+  });
+
   it("for a group that nobody knows here is answered by nothing: its copy runs out", async () => {
     const orders = await ask(deskFor(), report());
     expect(orders).toEqual({ groups: [], answers: [], released: [] });
@@ -186,9 +196,10 @@ describe("a group's fence is", () => {
     await ask(desk, report());
     expect(side.fence?.cap).toBe("api");
     expect(desk.unguarded).toEqual([{ node: "n2", why: "no guard has been heard" }]);
+    expect(side.nodes?.guarded, "where its pods may be placed").toEqual(["n1"]);
     await ask(desk, report({ node: "n2", polls: [poll({ node: "n2" })] }));
     expect(side.fence?.cap).toBe("guard");
-    expect(side.nodes).toEqual({ all: ["n1", "n2"], withPods: ["n1", "n2"] });
+    expect(side.nodes).toEqual({ all: ["n1", "n2"], withPods: ["n1", "n2"], guarded: ["n1", "n2"] });
   });
 
   it("no guard's business where guards cannot tell its pods from others", async () => {

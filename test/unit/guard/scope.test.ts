@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { guardedGroup, whyNotGuarded } from "../../../src/agent/guard-scope.ts";
+import { guardedGroup, type ListKnowledge, proofOf, whyNotGuarded } from "../../../src/agent/guard-scope.ts";
+import type { Cert } from "../../../src/failover/epoch.ts";
 import { groupSpecSchema, type GroupSpec, type GroupSpecInput } from "../../../src/config/group.ts";
 
 function specOf(select: Partial<GroupSpecInput["select"]> = {}): GroupSpec {
@@ -37,4 +38,22 @@ it.each([
   ["an exclusion of what starts no pods", { exclude: [{ kinds: ["Secret", "networking.k8s.io/Ingress"] }] }],
 ])("everything with %s", (_what, select) => {
   expect(whyNotGuarded(specOf(select))).toBeUndefined();
+});
+
+const cert: Cert = { epoch: { generation: 7, nonce: "n", counter: 2, forcedBy: "" }, holder: "west", sig: "" };
+const following: ListKnowledge = { origin: "copy", current: true, epoch: "7.2", cert, incarnation: 5 };
+
+it("a standby that has everything of the present holder knows all namespaces, and says by what word", () => {
+  expect(proofOf(following)).toEqual({ cert, incarnation: 5 });
+});
+
+it.each([
+  ["that has not heard its source yet", { current: false }],
+  ["that followed a source of another epoch", { epoch: "7.1" }],
+  ["that never received anything", { epoch: undefined }],
+  ["that does not know who holds the group", { cert: null }],
+  ["that ran the group and was taken down", { origin: "held" }],
+  ["that runs it", { origin: "own" }],
+] as const)("a site %s does not", (_which, change) => {
+  expect(proofOf({ ...following, ...change })).toBeUndefined();
 });

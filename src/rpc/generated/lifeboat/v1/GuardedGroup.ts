@@ -8,6 +8,11 @@ export interface GuardedGroup {
    * JSON text: the durations that all others are derived from.
    */
   'timing'?: (string);
+  /**
+   * JSON text: the certificate under which, and the incarnation of the agent by which, these are known to be all its
+   * namespaces. Empty where there may be more.
+   */
+  'complete'?: (string);
 }
 
 export interface GuardedGroup__Output {
@@ -17,4 +22,9 @@ export interface GuardedGroup__Output {
    * JSON text: the durations that all others are derived from.
    */
   'timing': (string);
+  /**
+   * JSON text: the certificate under which, and the incarnation of the agent by which, these are known to be all its
+   * namespaces. Empty where there may be more.
+   */
+  'complete': (string);
 }
