@@ -195,7 +195,11 @@ export class GroupSpecs {
 
   #remember(object: KubeObject): void {
     const { journal, log } = this.#options;
-    const text = canonicalJson(object);
+    // Its status changes every few seconds, and is not what has to be known after a restart.
+    const { status: _status, ...rest } = object;
+    const { resourceVersion: _version, managedFields = [], ...metadata } = object.metadata;
+    const owned = managedFields.filter(({ subresource }) => subresource !== "status");
+    const text = canonicalJson({ ...rest, metadata: { ...metadata, managedFields: owned } });
     if (journal.getState(objectRecord) === text) return;
     void journal.putState(objectRecord, text).catch((error: unknown) => {
       log.warn({ error: safeError(error) }, "the group's object could not be noted");

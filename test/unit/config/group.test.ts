@@ -148,6 +148,20 @@ describe("groups that share a site", () => {
   });
 });
 
+describe("a spec that was read before", () => {
+  it("is the same one until something in it changes, whoever's it is", () => {
+    const { spec } = parseGroup(group(minimal)).group;
+    expect(parseGroup(group({ ...minimal }, "other")).group.spec).toBe(spec);
+    expect(parseGroup(group({ ...minimal, suspend: true })).group.spec).toMatchObject({ suspend: true });
+  });
+
+  it("is refused again by the name of its own group", () => {
+    const wrong = { ...minimal, suspended: true };
+    expect(() => parseGroup(group(wrong))).toThrow("ProtectionGroup shop: ");
+    expect(() => parseGroup(group(wrong, "other"))).toThrow("ProtectionGroup other: ");
+  });
+});
+
 describe("durations", () => {
   it("add up their parts", () => {
     expect(parseDuration("1h1m1.5s20ms")).toBe(3_661_520);
