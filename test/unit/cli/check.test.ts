@@ -1,15 +1,24 @@
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
 import { clockOutcome, folderOutcome, versionOutcome } from "../../../src/cli/check-verdicts.ts";
 import { lifeboat } from "./terminal.ts";
 
-const folder = (): Promise<string> => mkdtemp(join(tmpdir(), "lifeboat-check-"));
+const folders: string[] = [];
+afterAll(async () => {
+  for (const path of folders) await rm(path, { recursive: true, force: true });
+});
+
+async function folder(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), "lifeboat-check-"));
+  folders.push(path);
+  return path;
+}
 
 describe("the data folder", () => {
   it("that is there is looked at", async () => {
