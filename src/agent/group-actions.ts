@@ -50,6 +50,8 @@ export interface ActionHost {
   openGate(options: ActionOptions): Promise<void>;
   /** Has this site's API server refuse whatever would start something of the group. */
   closeGate(options: ActionOptions): Promise<void>;
+  /** Whether this site's API server lets pods of the group be placed where no node guard works. */
+  allowUnguarded(allowed: boolean): void;
   /** Begins to capture and serve under the epoch; resolves once the group is offered. */
   serve(epoch: string): Promise<void>;
   /** The group is offered to the peer no more; what is known of it here stays known. */
@@ -112,9 +114,9 @@ export class SiteActions implements GroupActions {
     await this.#host.unseal();
     await this.#host.stopPulling();
     let failed = 0;
+    let late: readonly LateObject[] | undefined;
     const origin = readOrigin(journal);
     if (origin === "held") {
-    let late: readonly LateObject[] | undefined;
       const report = await applier.release({ epoch, signal });
       // What could be brought back runs: it is protected, while the rest is tried again.
       if (report.failed.length > 0) await this.#host.serve(epoch);
@@ -284,8 +286,9 @@ export class SiteActions implements GroupActions {
     applier.follow();
   }
 
-  /** Nodes are looked after by the node guard, where there is one. */
-  async allowUnguarded(): Promise<void> {}
+  async allowUnguarded({ allowed }: { readonly allowed: boolean }): Promise<void> {
+    this.#host.allowUnguarded(allowed);
+  }
 
   outcome(outcome: CommandOutcome): void {
     this.#host.outcome(outcome);

@@ -20,15 +20,15 @@ import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest, type Start
 import { GroupGate } from "./group-gate.ts";
 import { GroupNamespaces } from "./group-namespaces.ts";
 import { GroupSpecs } from "./group-spec.ts";
-import { explainFence, guardedGroup } from "./guard-scope.ts";
-import type { Fence, GuardedSide } from "./guards.ts";
+import { explainFence, guardedGroup, proofOf } from "./guard-scope.ts";
+import type { Fence, GuardedSide, SiteNodes } from "./guards.ts";
 import { Holding } from "./holding.ts";
 import { keptObjects, type KeptObject } from "./kept.ts";
 import { unreadKinds } from "./kind-troubles.ts";
 import { finderAt, LateObjects, startShortfalls } from "./late.ts";
 import type { GroupAges } from "./metrics.ts";
 import { ShownObject } from "./mirror.ts";
-import { ranHere, readEnded, readOrigin, writeOrigin } from "./origin.ts";
+import { type Origin, ranHere, readEnded, readOrigin, recalledOrigin, writeOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
 import { GroupProtocol } from "./protocol.ts";
 import { GroupPulling } from "./pulling.ts";
@@ -43,6 +43,8 @@ export interface GroupRuntimeOptions {
   readonly onChange: () => void;
   /** The source has deleted the group: what stays here is to be opened anew, as orphaned. Must not throw. */
   readonly onOrphaned: () => void;
+  /** What the group's objects here are could not be noted: the group is to be closed. Must not throw. */
+  readonly onUnopened: (error: unknown) => void;
 }
 
 /** A move of the group to this site, for status and metrics. */
@@ -102,8 +104,8 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       group: name,
       ...(parts.journalKey === undefined ? {} : { key: parts.journalKey }),
     });
-    // Before anything asks what is here: SQLite writes before it returns.
-    if (ranHere(this.journal, parts.records, config.site)) void writeOrigin(this.journal, "own");
+    // Before anything asks what is here.
+    if (ranHere(this.journal, parts.records, config.site)) this.#noteOrigin("own");
     this.applier = this.#newApplier();
     const { journal } = this;
     const common = { name, parts, log, signal, onChange };
@@ -168,6 +170,11 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     if (this.#bornOrphaned) this.#letGo();
     if (this.#specs.readJournal()) this.#shown.check();
     if (!this.orphaned) this.#specs.readKept();
+  }
+
+  /** SQLite writes before it returns; only a failure comes later. */
+  #noteOrigin(origin: Origin): void {
+    writeOrigin(this.journal, origin).catch(this.#options.onUnopened);
   }
 
   #newApplier(): Applier {
@@ -270,6 +277,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
 
   /** The group's object at this site appeared or changed. */
   observe(object: KubeObject): void {
+    this.#recall(object);
     const observed = this.#specs.observe(object);
     if (observed === "foreign") this.#shown.check();
     if (observed === "adopted" && this.group !== undefined) {
@@ -278,6 +286,15 @@ export class GroupRuntime implements ActionHost, GuardedSide {
       this.applier.giveUp((object) => selection.excludes(object));
     }
     this.#options.onChange();
+  }
+
+  /** What an agent that has lost its disk does not know, its API server does. */
+  #recall(object: KubeObject): void {
+    if (readOrigin(this.journal) !== "none" || this.journal.synced) return;
+    const origin = recalledOrigin(object, this.#parts.config.site);
+    if (origin === undefined) return;
+    this.#log.warn({ origin }, "what this agent knew of the group is lost; its object says that this site ran it");
+    this.#noteOrigin(origin);
   }
 
   /** A spec has come into force. */
@@ -318,7 +335,15 @@ export class GroupRuntime implements ActionHost, GuardedSide {
 
   guarded(): GuardedGroup | undefined {
     const covered = this.orphaned ? undefined : this.#covered();
-    return covered === undefined ? undefined : guardedGroup(this.name, covered, this.#parts.config.namespace);
+    if (covered === undefined) return undefined;
+    const proof = proofOf({
+      origin: readOrigin(this.journal),
+      current: this.#pulling.isCurrent,
+      epoch: this.journal.epoch(),
+      cert: this.#protocol.cert(),
+      incarnation: this.#protocol.incarnation(),
+    });
+    return guardedGroup(this.name, covered, this.#parts.config.namespace, proof);
   }
 
   poll(poll: GuardPoll): GuardAnswer | undefined {
@@ -326,16 +351,24 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   }
 
   setFence(fence: Fence): void {
+    // When guards are no longer what stops the group, its pods wait for the protocol's word to be elsewhere.
+    if (fence.cap === "guard") this.#gate.allowUnguarded(false);
     this.#protocol.setFence(fence);
   }
 
-  setNodes(nodes: { readonly all: readonly string[]; readonly withPods: readonly string[] }): void {
+  setNodes({ guarded, ...nodes }: SiteNodes): void {
+    this.#gate.setGuarded(guarded);
     this.#protocol.setNodes(nodes);
+  }
+
+  allowUnguarded(allowed: boolean): void {
+    this.#gate.allowUnguarded(allowed);
   }
 
   /** Before the first grant the source serves what runs there already; nothing is gated. */
   async #adoptRunning(): Promise<void> {
-    if (!this.#specs.isSource || readOrigin(this.journal) !== "none") return;
+    const origin = readOrigin(this.journal);
+    if (!this.#specs.isSource || (origin !== "none" && origin !== "own")) return;
     await this.applier.activate();
     await this.serve();
   }
@@ -569,11 +602,20 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   async close({ forget = false }: { readonly forget?: boolean } = {}): Promise<void> {
     await this.#protocol.stop();
     await this.#holding.stop();
-    if (forget) {
-      await this.#protocol.letGuardsGo();
-      await this.#protocol.forget();
-      this.#gate.remove();
+    try {
+      if (forget) await this.#forget();
+    } finally {
+      await this.#closeAll();
     }
+  }
+
+  async #forget(): Promise<void> {
+    await this.#protocol.letGuardsGo();
+    await this.#protocol.forget();
+    this.#gate.remove();
+  }
+
+  async #closeAll(): Promise<void> {
     this.#serving.stopServing();
     await this.#serving.stopCapture();
     await this.#pulling.stop();

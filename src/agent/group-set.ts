@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
@@ -14,6 +15,7 @@ import { safeError } from "../telemetry/log.ts";
 import { endJournal } from "./ended-journal.ts";
 import { GroupDefinition } from "./group-definition.ts";
 import { GroupRuntime, journalPath } from "./group-runtime.ts";
+import { readOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
 import { servedKinds } from "./peer-versions.ts";
 import { RequestDesk } from "./request-desk.ts";
@@ -42,6 +44,14 @@ interface Entry {
   timer: NodeJS.Timeout | undefined;
 }
 
+/** What is heard of a group while its former life is being closed: it begins after that. */
+interface Meanwhile {
+  object: KubeObject | undefined;
+  removed: boolean;
+  offeredBy: string | undefined;
+  readonly closed: Promise<void>;
+}
+
 /**
  * The groups that this site has to do with: those whose ProtectionGroup stands here, those that a peer serves, and
  * those whose journal an earlier process left.
@@ -52,6 +62,13 @@ export class GroupSet {
   readonly #entries = new Map<string, Entry>();
   /** Groups whose objects were deleted and that are not let go of yet. */
   readonly #ending = new Set<string>();
+  /** The last of what is done to a group as a whole, by its name: one after the other. */
+  readonly #turns = new Map<string, Promise<void>>();
+  readonly #closing = new Map<string, Meanwhile>();
+  /** The objects of all groups that are at this site have been seen. */
+  #isListed = false;
+  /** New groups that a peer, which is named, has offered before that. */
+  readonly #early = new Map<string, string>();
   readonly #definition: GroupDefinition;
   readonly #unopened: UnopenedGroups;
 
@@ -85,6 +102,9 @@ export class GroupSet {
       synced: () => {
         void this.#definition.note({ signal });
         this.#lookForAbsent();
+        this.#isListed = true;
+        for (const name of this.#early.keys()) this.#entries.get(name)?.runtime.offered();
+        this.#early.clear();
       },
     };
     const onPhase = (phase: ReflectorPhase): void => {
@@ -129,21 +149,28 @@ export class GroupSet {
   }
 
   async close(): Promise<void> {
-    await Promise.all(
-      [...this.#entries.values()].map(async ({ runtime, timer }) => {
+    await Promise.all([
+      ...[...this.#entries.values()].map(async ({ runtime, timer }) => {
         clearTimeout(timer);
         await runtime.close();
       }),
-    );
+      ...[...this.#closing.values()].map(({ closed }) => closed),
+    ]);
   }
 
   #ensure(name: string): Entry | undefined {
     const known = this.#entries.get(name);
     if (known !== undefined) return known;
     try {
-      const onChange = () => this.#changed(name);
-      const onOrphaned = () => void this.#reopen(name);
-      const runtime = new GroupRuntime({ name, parts: this.#parts, signal: this.#signal, onChange, onOrphaned });
+      const runtime = new GroupRuntime({
+        name,
+        parts: this.#parts,
+        signal: this.#signal,
+        onChange: () => this.#changed(name),
+        onOrphaned: () => this.#inTurn(name, "the group could not be opened anew", () => this.#reopen(name)),
+        onUnopened: (error) =>
+          this.#inTurn(name, "the group could not be closed", () => this.#unopen(name, runtime, error)),
+      });
       const status = new StatusWriter(this.#parts, runtime);
       const desk = new RequestDesk({ parts: this.#parts, runtime, status, signal: this.#signal });
       const entry: Entry = { runtime, status, desk, timer: undefined };
@@ -157,6 +184,11 @@ export class GroupSet {
   }
 
   #observe(object: KubeObject): void {
+    const meanwhile = this.#closing.get(object.metadata.name);
+    if (meanwhile !== undefined) {
+      meanwhile.object = object;
+      return;
+    }
     const entry = this.#ensure(object.metadata.name);
     if (entry === undefined) {
       void this.#unopened.show(object, { signal: this.#signal });
@@ -180,11 +212,21 @@ export class GroupSet {
   #offered(site: string, update: GroupsUpdate): void {
     const served = new Set(update.groups.map(({ name }) => name));
     for (const { runtime } of this.#entries.values()) if (!served.has(runtime.name)) runtime.withdrawn();
-    for (const name of served) {
-      const entry = this.#ensure(name);
-      entry?.runtime.announcedBy(site);
-      entry?.runtime.offered();
+    for (const [name, by] of this.#early) if (by === site && !served.has(name)) this.#early.delete(name);
+    for (const [name, meanwhile] of this.#closing) {
+      if (served.has(name)) meanwhile.offeredBy = site;
+      else if (meanwhile.offeredBy === site) meanwhile.offeredBy = undefined;
     }
+    for (const name of served) if (!this.#closing.has(name)) this.#offer(name, site);
+  }
+
+  #offer(name: string, site: string): void {
+    const entry = this.#ensure(name);
+    if (entry === undefined) return;
+    entry.runtime.announcedBy(site);
+    // Of a group of which nothing is known its object here may know that this site ran it.
+    if (!this.#isListed && readOrigin(entry.runtime.journal) === "none") this.#early.set(name, site);
+    else entry.runtime.offered();
   }
 
   /**
@@ -192,18 +234,30 @@ export class GroupSet {
    * it ends the group: what runs goes on, unprotected. At the standby the mirror is written again.
    */
   #removed(name: string, confirm: boolean): void {
+    const meanwhile = this.#closing.get(name);
+    if (meanwhile !== undefined) Object.assign(meanwhile, { object: undefined, removed: true });
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     entry.runtime.forgetObject();
     // A second end would take away what has begun under the same name since.
     if (this.#ending.has(name)) return;
     this.#ending.add(name);
-    void this.#end(name, entry, confirm)
+    this.#inTurn(name, "the group could not be ended in order", () =>
+      this.#end(name, confirm).finally(() => this.#ending.delete(name)),
+    );
+  }
+
+  /** Does what concerns the whole of a group when nothing else of that kind is under way for it. */
+  #inTurn(name: string, failure: string, work: () => Promise<void>): void {
+    const turn = (this.#turns.get(name) ?? Promise.resolve())
+      .then(work)
       .catch((error: unknown) => {
-        if (this.#signal.aborted) return;
-        this.#parts.log.error({ group: name, error: safeError(error) }, "the group could not be ended in order");
+        if (!this.#signal.aborted) this.#parts.log.error({ group: name, error: safeError(error) }, failure);
       })
-      .finally(() => this.#ending.delete(name));
+      .finally(() => {
+        if (this.#turns.get(name) === turn) this.#turns.delete(name);
+      });
+    this.#turns.set(name, turn);
   }
 
   /** The object is not there, and nobody was seen deleting it: a store set back, an agent that was away. */
@@ -220,18 +274,61 @@ export class GroupSet {
   /** A group that has ended at its source is opened anew as what it left behind. */
   async #reopen(name: string): Promise<void> {
     const entry = this.#entries.get(name);
-    if (entry === undefined) return;
+    if (entry !== undefined) await this.#close(name, entry, () => entry.runtime.close());
+  }
+
+  /** What the group must not be without could not be written: nothing of it is done until it is heard of again. */
+  async #unopen(name: string, runtime: GroupRuntime, error: unknown): Promise<void> {
+    this.#unopened.note(name, error);
+    const entry = this.#entries.get(name);
+    if (entry?.runtime !== runtime) return;
+    const { object } = runtime;
+    const show = ({ object: last }: Meanwhile): void => {
+      if (last !== undefined && last !== object) this.#observe(last);
+      else if (last !== undefined) void this.#unopened.show(last, { signal: this.#signal });
+    };
+    await this.#close(name, entry, () => runtime.close(), show);
+  }
+
+  /**
+   * Closes a group. Its journal can be opened once at a time: what is heard of one of its name from now on, or was heard
+   * at the last moment, waits until `close` has resolved or failed, and goes to `next`.
+   */
+  async #close(
+    name: string,
+    entry: Entry,
+    close: () => Promise<void>,
+    next: (meanwhile: Meanwhile) => void = (meanwhile) => this.#begin(name, meanwhile),
+  ): Promise<void> {
+    const closed = Promise.withResolvers<void>();
     const { object } = entry.runtime;
-    await entry.runtime.close();
-    // Whatever changes while it is closed asks for another look, at a journal that is closed by then.
-    clearTimeout(entry.timer);
+    const meanwhile: Meanwhile = { object, removed: false, offeredBy: undefined, closed: closed.promise };
     this.#entries.delete(name);
-    if (object === undefined || this.#signal.aborted) return;
-    this.#observe(object);
+    this.#closing.set(name, meanwhile);
+    try {
+      await close();
+    } finally {
+      // Whatever has changed meanwhile asks for another look, at a journal that is closed by now.
+      clearTimeout(entry.timer);
+      this.#closing.delete(name);
+      closed.resolve();
+      if (!this.#signal.aborted) next(meanwhile);
+    }
+  }
+
+  #begin(name: string, { object, removed, offeredBy }: Meanwhile): void {
+    if (object !== undefined) this.#observe(object);
+    else if (existsSync(journalPath(this.#parts.config.dataDir, name))) {
+      this.#ensure(name);
+      if (removed) this.#removed(name, true);
+    }
+    if (offeredBy !== undefined) this.#offer(name, offeredBy);
     this.#changed(name);
   }
 
-  async #end(name: string, entry: Entry, confirm: boolean): Promise<void> {
+  async #end(name: string, confirm: boolean): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
     const { runtime } = entry;
     const { config, clock, log } = this.#parts;
     if (confirm && !(await this.#definition.stands({ signal: this.#signal }))) {
@@ -240,13 +337,14 @@ export class GroupSet {
       return;
     }
     if (!(await runtime.deleted())) return;
-    this.#entries.delete(name);
-    const divergent = runtime.journal.divergentKeys().length;
-    await runtime.close({ forget: true });
-    clearTimeout(entry.timer);
-    const path = await endJournal(journalPath(config.dataDir, name), { divergent, wallMs: clock.wallMs() });
-    if (path === undefined) return;
-    log.warn({ group: name, divergent, path }, "the ended group's journal holds what nobody has looked at; it is kept");
+    await this.#close(name, entry, async () => {
+      const divergent = runtime.journal.divergentKeys().length;
+      await runtime.close({ forget: true });
+      const path = await endJournal(journalPath(config.dataDir, name), { divergent, wallMs: clock.wallMs() });
+      if (path === undefined) return;
+      const said = "the ended group's journal holds what nobody has looked at; it is kept";
+      log.warn({ group: name, divergent, path }, said);
+    });
   }
 
   #changed(name: string): void {

@@ -72,6 +72,7 @@ class Site implements Disposable {
       group: undefined,
       openGate: async () => did("open gate"),
       closeGate: async () => did("close gate"),
+      allowUnguarded: () => undefined,
       serve: async () => did("serve"),
       stopServing: async () => did("stop serving"),
       stopCapture: async () => did("stop capture"),
@@ -94,8 +95,8 @@ class Site implements Disposable {
       started: (_goal, { rpoMs, late }) => {
         did("started");
         this.rpoMs = rpoMs;
-      },
         this.late = late;
+      },
       standbyAgeMs: () => 1234,
       localObjects: async () => [],
       showObject: async () => undefined,
@@ -215,7 +216,6 @@ test("a standby that has everything starts without a word", async () => {
   ]);
 });
 
-test("the site where a group begins counts as running it: nothing there is a copy", async () => {
 test("what a promotion has not got ready is told with the start, and does not keep it from being one", async () => {
   using site = await new Site().is("copy");
   await site.receives(true);
@@ -232,6 +232,7 @@ test("what a promotion has not got ready is told with the start, and does not ke
   expect(site.late).toBeUndefined();
 });
 
+test("the site where a group begins counts as running it: nothing there is a copy", async () => {
   using site = new Site();
   await site.start();
   expect(site.calls).toEqual([

@@ -1,0 +1,193 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { DatabaseSync } from "node:sqlite";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { mkdirSync } from "node:fs";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { AdmissionGates } from "../../../src/admission/gates.ts";
+import { GroupSet } from "../../../src/agent/group-set.ts";
+import { journalPath } from "../../../src/agent/group-runtime.ts";
+import { GuardDesk } from "../../../src/agent/guards.ts";
+import { AgentMetrics } from "../../../src/agent/metrics.ts";
+import { readOrigin, writeOrigin } from "../../../src/agent/origin.ts";
+import type { AgentParts } from "../../../src/agent/parts.ts";
+import { PeerVersions } from "../../../src/agent/peer-versions.ts";
+import { ServedGroups } from "../../../src/agent/served-groups.ts";
+import { WatchPool } from "../../../src/capture/pool.ts";
+import { systemClock } from "../../../src/clock.ts";
+import { agentConfigSchema } from "../../../src/config/agent.ts";
+import { emptyRecord } from "../../../src/failover/agent-state.ts";
+import type { Cert } from "../../../src/failover/epoch.ts";
+import type { GroupLinks } from "../../../src/failover/runner/links.ts";
+import { GroupRecords } from "../../../src/failover/runner/records.ts";
+import { Journal } from "../../../src/journal/journal.ts";
+import { StateFile } from "../../../src/journal/state.ts";
+import { Discovery } from "../../../src/kube/discovery.ts";
+import { EventWriter } from "../../../src/kube/events.ts";
+import type { KubeObject } from "../../../src/objects/object.ts";
+import { silentLog } from "../../../src/telemetry/log.ts";
+import { GroupsServer } from "./groups-server.ts";
+
+/** The groups of one site, with journals on disk and an API server that has their objects and nothing else. */
+
+const waitMs = { timeout: 10_000, interval: 10 };
+const never = new AbortController().signal;
+const key = "lifeboat.dev/ProtectionGroup//shop";
+
+let server: GroupsServer;
+let root: string;
+let records: StateFile;
+let set: GroupSet;
+let stopping: AbortController;
+let following: Promise<void> | undefined;
+
+const silent: GroupLinks = {
+  register: () => ({ [Symbol.dispose]: () => undefined }),
+  toWitness: () => undefined,
+  toPeer: () => undefined,
+  status: () => {
+    const link = { connected: false, heardAgoMs: null, error: undefined };
+    return { witness: link, peer: link };
+  },
+};
+
+beforeEach(async () => {
+  server = await GroupsServer.start();
+  root = await mkdtemp(join(tmpdir(), "lifeboat-groups-"));
+  mkdirSync(dirname(journalPath(root, "shop")), { recursive: true });
+  records = StateFile.open({ path: join(root, "agent.db") });
+  stopping = new AbortController();
+  following = undefined;
+  set = new GroupSet(parts(), stopping.signal);
+});
+
+afterEach(async () => {
+  stopping.abort(new Error("the test is over"));
+  await following?.catch(() => undefined);
+  await set.close();
+  records.close();
+  await server[Symbol.asyncDispose]();
+  await rm(root, { recursive: true });
+});
+
+function parts(): AgentParts {
+  const { client } = server;
+  const common = { clock: systemClock, random: Math.random, log: silentLog };
+  const config = agentConfigSchema.parse({
+    site: "east",
+    pair: "shop",
+    peers: [{ site: "west" }],
+    dataDir: root,
+    tls: { cert: "c", key: "k", ca: "a" },
+  });
+  const discovery = new Discovery({ client, ...common });
+  return {
+    config,
+    client,
+    discovery,
+    pool: new WatchPool({ client, discovery, ...common }),
+    mayFollowRestored: () => false,
+    peerVersions: new PeerVersions(),
+    served: new ServedGroups({ site: "east", clock: systemClock }),
+    gates: new AdmissionGates({ client, site: "east", ...common }),
+    guards: new GuardDesk({ records, groups: () => [], clock: systemClock, log: silentLog }),
+    links: silent,
+    dataLinks: new Map(),
+    records,
+    events: new EventWriter({ client, component: "test", instance: "test", ...common }),
+    metrics: new AgentMetrics({ site: "east", clock: systemClock }),
+    incarnation: 1,
+    bootId: "boot",
+    journalKey: undefined,
+    ...common,
+  };
+}
+
+/** The agent starts. */
+async function start(): Promise<void> {
+  await set.openJournals();
+  following = set.followObjects({ signal: stopping.signal });
+}
+
+function shop(status?: Record<string, unknown>): KubeObject {
+  return {
+    apiVersion: "lifeboat.dev/v1alpha1",
+    kind: "ProtectionGroup",
+    metadata: { name: "shop", uid: "1" },
+    spec: {
+      sites: [{ name: "east" }, { name: "west" }],
+      select: { namespaces: { names: ["shop"] } },
+      failover: { profile: "test" },
+    },
+    ...(status === undefined ? {} : { status }),
+  };
+}
+
+function execute(sql: string): void {
+  const database = new DatabaseSync(journalPath(root, "shop"));
+  try {
+    database.exec(sql);
+  } finally {
+    database.close();
+  }
+}
+
+const origins = () => set.runtimes.map(({ journal }) => readOrigin(journal));
+const cert: Cert = { epoch: { generation: 7, nonce: "n", counter: 1, forcedBy: "" }, holder: "east", sig: "" };
+
+test("a group that is created while what another of its name left behind is closed begins after it", async () => {
+  const left = Journal.open({ path: journalPath(root, "shop"), group: "shop" });
+  const tombstone = { key, seq: 1, hash: "", object: undefined, managers: "[]" };
+  const position = { ring: "r", seq: 1 };
+  await left.commit({ epoch: "7.1", position, records: [tombstone], complete: true }, { signal: never });
+  await writeOrigin(left, "copy");
+  left.close();
+  server.put(shop());
+  await start();
+  await vi.waitFor(() => expect(set.runtimes[0]?.object).toBeDefined(), waitMs);
+  expect(set.runtimes[0]?.orphaned).toBe(true);
+  server.remove("shop");
+  server.put({ ...shop(), metadata: { name: "shop", uid: "2" } });
+  await vi.waitFor(() => expect(set.runtimes[0]?.orphaned).toBe(false), waitMs);
+  expect(set.runtimes[0]?.object?.metadata.uid).toBe("2");
+  expect(set.runtimes[0]?.journal.synced).toBe(false);
+});
+
+test("a group of which it cannot be noted that it ran here is left alone, and opened when that can be", async () => {
+  await new GroupRecords(records, "shop").write({ ...emptyRecord, incarnation: 1, cert });
+  Journal.open({ path: journalPath(root, "shop"), group: "shop" }).close();
+  const origin = "NEW.name = 'agent/origin'";
+  execute(`CREATE TRIGGER full BEFORE INSERT ON state WHEN ${origin} BEGIN SELECT RAISE(FAIL, 'disk full'); END`);
+  await set.openJournals();
+  expect(set.runtimes).toHaveLength(1);
+  await vi.waitFor(() => expect(set.runtimes).toEqual([]), waitMs);
+  // Only then is its journal closed.
+  await vi.waitFor(() => execute("DROP TRIGGER full"), waitMs);
+  server.put(shop());
+  await start();
+  await vi.waitFor(() => expect(origins()).toEqual(["own"]), waitMs);
+});
+
+test.each([
+  ["which it did when the agent was lost", { epoch: "7.1", active: "east", role: "active" }, "own"],
+  ["and was stopped by then", { epoch: "7.1", active: "east", role: "unknown" }, "held"],
+])(
+  "an agent that has lost its disk knows by the group's object that the site ran it, %s",
+  async (_, status, origin) => {
+    server.put(shop(status));
+    await start();
+    await vi.waitFor(() => expect(origins()).toEqual([origin]), waitMs);
+  },
+);
+
+test.each([
+  ["a mirror", { ...shop({ epoch: "7.1", active: "east", role: "active" }), mirrorOf: "west" }],
+  ["one that was granted to the other site", shop({ epoch: "7.1", active: "west", role: "standby" })],
+  ["one that was never granted", shop({ active: "east", role: "active" })],
+])("%s says no such thing", async (_, { mirrorOf, ...object }: KubeObject) => {
+  const annotations = mirrorOf === undefined ? {} : { "lifeboat.dev/mirror-of": String(mirrorOf) };
+  server.put({ ...object, metadata: { ...object.metadata, annotations } });
+  await start();
+  await vi.waitFor(() => expect(set.runtimes[0]?.object).toBeDefined(), waitMs);
+  expect(origins()).toEqual(["none"]);
+});
