@@ -2,6 +2,19 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
+/**
+ * What such a pod runs in a shell, with the node's folder for beats at /beats: about 50 times a second a line with the
+ * machine's uptime, for as long as it runs, into a file `NODE.POD`.
+ */
+export const beatLoop =
+  "mkfifo /tmp/tick; exec 3<>/tmp/tick; " +
+  'while :; do read up rest < /proc/uptime; echo "$up" >> "/beats/$NODE.$POD"; read -t 0.02 x <&3; done';
+
+/** Milliseconds of the machine's uptime: the clock that the pods write. */
+export async function uptimeMs(): Promise<number> {
+  return Number((await readFile("/proc/uptime", "utf8")).split(" ")[0]) * 1000;
+}
+
 /** A pod whose next line is later than this did not run in between: it writes about every 20 ms on two busy cores. */
 const gapMaxMs = 250;
 

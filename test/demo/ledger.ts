@@ -45,14 +45,14 @@ export class LedgerWriter {
     this.#file = openSync(path, "a");
   }
 
-  /** Chooses the objects to change: the first of each kind that let themselves be changed, in turn. */
+  /** Chooses the objects to change of those in `kinds`: the first of each kind that let themselves be changed, in turn. */
   async choose(
     objects: readonly KubeObject[],
     kinds: ReadonlyMap<ObjectKey, KubeResource>,
     { signal }: { readonly signal: AbortSignal },
   ): Promise<readonly Target[]> {
     const byKind = Map.groupBy(
-      objects.filter((object) => object.metadata.namespace !== undefined),
+      objects.filter((object) => object.metadata.namespace !== undefined && kinds.has(keyOf(object))),
       (object) => object.kind,
     );
     const ranked = [...byKind.values()]
@@ -119,14 +119,31 @@ export class LedgerWriter {
     survivor: KubeClient,
     killedAtMs: number,
     { signal }: { readonly signal: AbortSignal },
-  ): Promise<{ readonly lost: number; readonly rpoMs: number }> {
+  ): Promise<Losses> {
     const have = new Map<ObjectKey, number>();
     for (const { key, resource, namespace, name } of this.#targets) {
       const found = await survivor.find(resource, { namespace, name }, { signal });
-      have.set(key, found === undefined ? -1 : Number(found.metadata.annotations?.[changeAnnotation] ?? 0));
+      // What is there and says nothing of a change has none.
+      have.set(key, found === undefined ? -1 : Number(found.metadata.annotations?.[changeAnnotation] ?? 0) || 0);
     }
-    const lost = this.entries.filter(({ key, seq }) => seq > (have.get(key) ?? -1));
-    const oldestMs = Math.min(killedAtMs, ...lost.map(({ ackedAtMs }) => ackedAtMs));
-    return { lost: lost.length, rpoMs: Math.round(killedAtMs - oldestMs) };
+    return lossesOf(this.entries, have, killedAtMs);
   }
+}
+
+export interface Losses {
+  /** Acknowledged changes that the survivor has neither as they are nor overwritten by a later one. */
+  readonly lost: number;
+  /** From the acknowledgement of the oldest of them to the kill. */
+  readonly rpoMs: number;
+}
+
+/** `have`: number of the newest change of each object at the survivor. */
+export function lossesOf(
+  entries: readonly LedgerEntry[],
+  have: ReadonlyMap<ObjectKey, number>,
+  killedAtMs: number,
+): Losses {
+  const lost = entries.filter(({ key, seq }) => seq > (have.get(key) ?? -1));
+  const oldestMs = Math.min(killedAtMs, ...lost.map(({ ackedAtMs }) => ackedAtMs));
+  return { lost: lost.length, rpoMs: Math.round(killedAtMs - oldestMs) };
 }

@@ -2,9 +2,10 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { LifeboatError, messageOf } from "../../src/errors.ts";
+import { onTerminal } from "./colours.ts";
 import { tell } from "./screen.ts";
 import { Stage } from "./stage.ts";
-import { chapters } from "./story.ts";
+import { story } from "./story.ts";
 
 interface Flags {
   readonly nodes: "simulated" | "real";
@@ -27,28 +28,31 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 
 async function run(flags: Flags): Promise<number> {
+  const { signal } = interrupted;
   const stage = new Stage({
     nodes: flags.nodes,
     ...(flags.app === undefined ? {} : { app: resolve(flags.app) }),
-    signal: interrupted.signal,
+    signal,
   });
   try {
-    await tell(chapters(stage), process.stdout.isTTY && !flags.json);
+    await tell(story(stage), {
+      terminal: onTerminal && !flags.json,
+      print: (line) => console.log(line),
+      failed: (title, error) => stage.failed(title, error),
+      signal,
+    });
+    if (stage.failure instanceof LifeboatError && stage.failure.hint !== undefined) {
+      process.stderr.write(`Hint: ${stage.failure.hint}\n`);
+    }
     if (flags.keep) await keep(stage);
     if (flags.json) process.stdout.write(`${JSON.stringify(stage.result)}\n`);
     return stage.passed ? 0 : 1;
   } catch (error) {
-    if (interrupted.signal.aborted) {
-      process.stderr.write("interrupted: cleaning up\n");
-      return 130;
-    }
-    process.stderr.write(`${messageOf(error)}\n`);
-    if (error instanceof LifeboatError && error.hint !== undefined) process.stderr.write(`Hint: ${error.hint}\n`);
-    if (flags.keep) await keep(stage);
-    return 1;
+    process.stderr.write(signal.aborted ? "interrupted: cleaning up\n" : `${messageOf(error)}\n`);
+    return signal.aborted ? 130 : 1;
   } finally {
     await stage.startedPair?.close();
-    if (!flags.keep || interrupted.signal.aborted) await stage.startedBed?.stop();
+    if (!flags.keep || signal.aborted) await stage.startedBed?.stop();
   }
 }
 

@@ -1,6 +1,7 @@
 /** The story on one screen: steps that change in place on a terminal, plain lines elsewhere. */
 import { Listr } from "listr2";
-import pc from "picocolors";
+import { messageOf } from "../../src/errors.ts";
+import { colours } from "./colours.ts";
 
 /** A line of a log every five seconds says as much as a terminal's ten a second. */
 const plainLiveEveryMs = 5_000;
@@ -18,36 +19,86 @@ export interface Chapter {
   readonly run: (step: Step) => Promise<string>;
 }
 
-/** Runs the chapters one after the other and shows them. Rejects with the first error. */
-export async function tell(chapters: readonly Chapter[], terminal: boolean): Promise<void> {
-  if (terminal) await tellOnTerminal(chapters);
-  else for (const chapter of chapters) await tellPlainly(chapter);
+export interface Story {
+  readonly chapters: readonly Chapter[];
+  /** Told last, whatever became of the chapters; what it returns is the last line. */
+  readonly ending: Chapter;
 }
 
-async function tellOnTerminal(chapters: readonly Chapter[]): Promise<void> {
+export interface Telling {
+  readonly terminal: boolean;
+  readonly print: (line: string) => void;
+  /** Told of the chapter that failed, or of the ending. */
+  readonly failed: (title: string, error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Runs the chapters one after the other up to the first that fails, then the ending, and shows them. Rejects only when
+ * `signal` aborts.
+ */
+export async function tell({ chapters, ending }: Story, telling: Telling): Promise<void> {
+  if (telling.terminal) await tellOnTerminal(chapters, telling);
+  else await tellPlainly(chapters, telling);
+  telling.signal.throwIfAborted();
+  await tellEnding(ending, telling);
+}
+
+async function tellOnTerminal(chapters: readonly Chapter[], { failed, signal }: Telling): Promise<void> {
   const tasks = new Listr(
     chapters.map(({ title, run }) => ({
       title,
       task: async (_: unknown, task: { title: string; output: string }) => {
-        const done = await run({
-          live: (text) => (task.title = `${title} ${pc.dim(text)}`),
-          fact: (text) => (task.output = text),
-        });
-        task.title = done;
+        try {
+          const done = await run({
+            live: (text) => (task.title = `${title} ${colours.dim(text)}`),
+            fact: (text) => (task.output = text),
+          });
+          task.title = done;
+        } catch (error) {
+          signal.throwIfAborted();
+          task.title = `${title}: ${messageOf(error)}`;
+          failed(title, error);
+          throw error;
+        }
       },
       rendererOptions: { persistentOutput: true, outputBar: Infinity },
     })),
     { registerSignalListeners: false, rendererOptions: { collapseErrors: false, showErrorMessage: false } },
   );
-  await tasks.run();
+  // What went wrong was told already.
+  await tasks.run().catch(() => signal.throwIfAborted());
 }
 
-async function tellPlainly({ title, run }: Chapter): Promise<void> {
+async function tellPlainly(chapters: readonly Chapter[], { print, failed, signal }: Telling): Promise<void> {
+  for (const { title, run } of chapters) {
+    print(`… ${title}`);
+    try {
+      print(`✔ ${await run(plainStep(print))}`);
+    } catch (error) {
+      signal.throwIfAborted();
+      print(`✘ ${title}: ${messageOf(error)}`);
+      failed(title, error);
+      return;
+    }
+  }
+}
+
+/** A list may be longer than any screen: never in place. */
+async function tellEnding({ title, run }: Chapter, { print, failed, signal }: Telling): Promise<void> {
+  try {
+    print(await run(plainStep(print)));
+  } catch (error) {
+    signal.throwIfAborted();
+    print(`✘ ${title}: ${messageOf(error)}`);
+    failed(title, error);
+  }
+}
+
+function plainStep(print: Telling["print"]): Step {
   let saidAtMs = performance.now();
   let last = "";
-  const print = (text: string): void => console.log(text);
-  print(`… ${title}`);
-  const done = await run({
+  return {
     live: (text) => {
       if (text === last || performance.now() - saidAtMs < plainLiveEveryMs) return;
       last = text;
@@ -55,6 +106,5 @@ async function tellPlainly({ title, run }: Chapter): Promise<void> {
       print(`    ${text}`);
     },
     fact: (text) => print(`    ${text}`),
-  });
-  print(`✔ ${done}`);
+  };
 }

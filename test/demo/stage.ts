@@ -1,12 +1,15 @@
 /** What the chapters of the demo share. */
 import { join } from "node:path";
 import type { LinkedAbort } from "../../src/abort.ts";
+import { messageOf } from "../../src/errors.ts";
 import type { ObjectKey } from "../../src/objects/key.ts";
+import type { KubeObject } from "../../src/objects/object.ts";
 import type { Bed } from "../bed/running.ts";
 import type { LagFigures, LagReport } from "../pair/figures.ts";
 import type { Pair } from "../pair/pair.ts";
-import type { LedgerWriter, Target } from "./ledger.ts";
-import type { Installed, Reported } from "./manifests.ts";
+import type { Installed } from "./install.ts";
+import type { LedgerWriter, Losses, Target } from "./ledger.ts";
+import type { Reported } from "./manifests.ts";
 import { Timeline } from "./timeline.ts";
 import type { TimelineEntry } from "./timeline.ts";
 import { readWorkloads } from "./workloads.ts";
@@ -29,19 +32,20 @@ export interface Check {
   readonly detail: string;
 }
 
+/** `null`: it never came to measuring that. */
 export interface DemoResult {
-  readonly objects: number;
+  readonly objects: number | null;
   readonly notReplicated: readonly Reported[];
   readonly journalLagMs: LagFigures;
   readonly applyLagMs: LagFigures;
-  readonly acknowledged: number;
-  readonly lostChanges: number;
-  readonly rpoMs: number;
-  /** From the kill; `null` when it never came to that. */
+  readonly acknowledged: number | null;
+  readonly lostChanges: number | null;
+  readonly rpoMs: number | null;
+  /** From the kill. */
   readonly decisionMs: number | null;
   readonly rtoMs: number | null;
   readonly timeline: readonly TimelineEntry[];
-  /** `null` where pods run in name only. */
+  /** `null` also where pods run in name only. */
   readonly bothActiveMs: number | null;
   readonly checks: readonly Check[];
 }
@@ -61,11 +65,21 @@ export class Stage {
   readonly timeline = new Timeline();
   readonly reports: Reported[] = [];
   readonly checks: Check[] = [];
+  /** Why an object of the application stays at east, by key. */
+  readonly staying = new Map<ObjectKey, string>();
   /** Workloads at east, as they last were before the kill. */
   before: ReadonlyMap<ObjectKey, Workload> = new Map();
-  objectCount = 0;
-  killedAtMs = 0;
-  loss = { lost: 0, rpoMs: 0 };
+  objectCount: number | undefined;
+  /** When the group was made, on the monotonic clock. */
+  protectedAtMs = 0;
+  killedAtMs: number | undefined;
+  loss: Losses | undefined;
+  /** Of the first chapter that failed. */
+  failure: unknown;
+  /** Whether what west lacks is among the reports. */
+  hasListed = false;
+  /** What there is to install, and to protect. */
+  manifests: readonly KubeObject[] | undefined;
   bothActiveMs: number | null = null;
   lag: LagReport = { journalMs: { p50: null, p99: null }, applyMs: { p50: null, p99: null } };
   startedBed: Bed | undefined;
@@ -116,26 +130,34 @@ export class Stage {
     this.checks.push({ name, ok, detail });
   }
 
+  /** A chapter could not be told to its end: nothing after it holds. */
+  failed(title: string, error: unknown): void {
+    this.failure ??= error;
+    this.begunWriting?.stop.abort(error);
+    this.check(title, false, messageOf(error));
+  }
+
   get passed(): boolean {
     return this.checks.length > 0 && this.checks.every(({ ok }) => ok);
   }
 
   get result(): DemoResult {
+    const { killedAtMs } = this;
     const after = (event: string): number | null => {
       const ms = this.timeline.at(event);
-      return ms === undefined ? null : Math.round(ms - this.killedAtMs);
+      return ms === undefined || killedAtMs === undefined ? null : Math.round(ms - killedAtMs);
     };
     return {
-      objects: this.objectCount,
+      objects: this.objectCount ?? null,
       notReplicated: this.reports,
       journalLagMs: this.lag.journalMs,
       applyLagMs: this.lag.applyMs,
-      acknowledged: this.begunWriting?.writer.entries.length ?? 0,
-      lostChanges: this.loss.lost,
-      rpoMs: this.loss.rpoMs,
+      acknowledged: this.begunWriting?.writer.entries.length ?? null,
+      lostChanges: this.loss?.lost ?? null,
+      rpoMs: this.loss?.rpoMs ?? null,
       decisionMs: after("granted"),
       rtoMs: after("all ready"),
-      timeline: this.timeline.since(this.killedAtMs),
+      timeline: killedAtMs === undefined ? [] : this.timeline.since(killedAtMs),
       bothActiveMs: this.bothActiveMs,
       checks: this.checks,
     };

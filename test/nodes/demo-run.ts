@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { expect } from "vitest";
 import type { DemoResult } from "../demo/stage.ts";
 
 const main = fileURLToPath(new URL("../demo/main.ts", import.meta.url));
@@ -20,7 +21,7 @@ export async function runDemo(
   const env = options.bedHome === undefined ? {} : { LIFEBOAT_BED_HOME: options.bedHome };
   const child = spawn(process.execPath, [main, ...args, "--json"], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...env },
+    env: { ...process.env, CI: "true", ...env },
   });
   let interrupted = false;
   let output = "";
@@ -34,5 +35,7 @@ export async function runDemo(
   child.stderr.on("data", take);
   const [code] = (await once(child, "close")) as [number | null];
   const last = output.trim().split("\n").at(-1) ?? "";
+  // A pipe is never coloured.
+  expect(output).not.toContain("\u001b");
   return { code, output, result: last.startsWith("{") ? (JSON.parse(last) as DemoResult) : undefined };
 }

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import pc from "picocolors";
 import { messageOf } from "../../../src/errors.ts";
 import { pathOf } from "../../../src/kube/resource.ts";
+import type { ObjectKey } from "../../../src/objects/key.ts";
 import { hasCondition } from "../../pair/pair.ts";
 import { waitFor } from "../../pair/wait.ts";
 import { overlapMs, readBeats } from "../beats.ts";
+import { colours } from "../colours.ts";
 import { changeAnnotation } from "../ledger.ts";
 import type { Step } from "../screen.ts";
 import { groupName } from "../stage.ts";
@@ -14,6 +15,7 @@ import { count, seconds } from "../words.ts";
 const returnLimitMs = 180_000;
 /** A pod of the returned site that is not stopped by then would be found in its beats. */
 const watchAfterReturnMs = 60_000;
+const watchEveryMs = 1_000;
 const followLimitMs = 60_000;
 
 export async function returnEast(stage: Stage, step: Step): Promise<string> {
@@ -26,17 +28,32 @@ export async function returnEast(stage: Stage, step: Step): Promise<string> {
     await waitFor("the API server of east", answers, { limitMs: returnLimitMs, everyMs: 100, signal });
     await pair.startAgent("east");
   };
-  await Promise.all([bed.faults.restore("east"), startAgent()]);
-  const returnedAtMs = Date.now();
+  const restore = async (): Promise<number> => {
+    await bed.faults.restore("east");
+    return Date.now();
+  };
+  const [returnedAtMs] = await Promise.all([restore(), startAgent()]);
   stage.timeline.note("east is back", returnedAtMs);
   await follow(stage, step, returnedAtMs);
-  const endMs = returnedAtMs + watchAfterReturnMs;
-  for (let leftMs = endMs - Date.now(); leftMs > 0; leftMs = endMs - Date.now()) {
-    step.live(`watching for pods of east for another ${seconds(leftMs)}`);
-    await delay(Math.min(1_000, leftMs), undefined, { signal });
-  }
+  await watchForPods(stage, step, returnedAtMs + watchAfterReturnMs);
   if (stage.options.nodes === "real" && stage.options.app === undefined) await countOverlap(stage, step);
   return `East is back after ${seconds(returnedAtMs - startedAtMs)}, as the standby`;
+}
+
+/** What a standby's controllers start against all orders would start within the minute. */
+async function watchForPods(stage: Stage, step: Step, endMs: number): Promise<void> {
+  const started = new Set<ObjectKey>();
+  let looks = 0;
+  for (let leftMs = endMs - Date.now(); leftMs > 0; leftMs = endMs - Date.now()) {
+    step.live(`watching for pods of east for another ${seconds(leftMs)}`);
+    const all = await stage.workloads("east").catch(() => undefined);
+    if (all !== undefined) looks += 1;
+    for (const [key, { running }] of all ?? []) if (running > 0) started.add(key);
+    await delay(Math.min(watchEveryMs, leftMs), undefined, { signal: stage.signal });
+  }
+  const detail =
+    started.size === 0 ? `looked at ${looks} times until a minute after its return` : [...started].join(", ");
+  stage.check("east starts nothing as the standby", started.size === 0 && looks > 0, detail);
 }
 
 async function countOverlap(stage: Stage, step: Step): Promise<void> {
@@ -76,7 +93,7 @@ async function follow(stage: Stage, step: Step, returnedAtMs: number): Promise<v
     stage.check("east follows west", true, `a change arrived after ${tookMs} ms`);
   } catch (error) {
     signal.throwIfAborted();
-    step.fact(pc.red(messageOf(error)));
+    step.fact(colours.red(messageOf(error)));
     stage.check("east follows west", false, messageOf(error));
   }
 }

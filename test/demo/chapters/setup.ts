@@ -1,11 +1,14 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import pc from "picocolors";
+import { LifeboatError } from "../../../src/errors.ts";
 import type { ObjectKey } from "../../../src/objects/key.ts";
 import { startBed } from "../../bed/bed.ts";
 import { startPair } from "../../pair/pair.ts";
-import { builtInApp, install, readManifests } from "../manifests.ts";
+import { colours } from "../colours.ts";
+import { install } from "../install.ts";
+import { builtInApp, readManifests } from "../manifests.ts";
 import type { Step } from "../screen.ts";
+import { beatLoop } from "../beats.ts";
 import { pollMs } from "../stage.ts";
 import type { Stage } from "../stage.ts";
 import { count, seconds } from "../words.ts";
@@ -18,7 +21,9 @@ const upLimitMs = 60_000;
 const stillMs = 20_000;
 
 export async function startClusters(stage: Stage, step: Step): Promise<string> {
-  const { nodes } = stage.options;
+  const { nodes, app } = stage.options;
+  // What a user has given is looked at before anything is started for it.
+  if (app !== undefined) await readApp(stage, app);
   const bed = await startBed(
     { sites: ["east", "west"], nodes, install: true, report: (line) => step.live(line) },
     { signal: stage.signal },
@@ -26,6 +31,16 @@ export async function startClusters(stage: Stage, step: Step): Promise<string> {
   stage.startedBed = bed;
   await mkdir(stage.beatsDir, { recursive: true });
   return `Two clusters, east and west, with ${nodes} nodes, up in ${seconds(bed.startMs)}`;
+}
+
+async function readApp(stage: Stage, path: string): Promise<void> {
+  const { objects, broken } = await readManifests(
+    path,
+    path === builtInApp ? { BEATS: stage.beatsDir, BEAT: beatLoop } : {},
+  );
+  stage.reports.push(...broken);
+  if (objects.length === 0) throw new LifeboatError("ConfigInvalid", `${path} holds no manifests that can be read`);
+  stage.manifests = objects;
 }
 
 export async function startLifeboat(stage: Stage): Promise<string> {
@@ -36,7 +51,8 @@ export async function startLifeboat(stage: Stage): Promise<string> {
 }
 
 export async function installApp(stage: Stage, step: Step): Promise<string> {
-  const manifests = await readManifests(stage.options.app ?? builtInApp, { BEATS: stage.beatsDir });
+  if (stage.options.app === undefined) await readApp(stage, builtInApp);
+  const manifests = stage.manifests ?? [];
   const installed = await install(stage.pair.client("east"), manifests, {
     signal: stage.signal,
     progress: (done) => step.live(`${done} of ${count(manifests.length, "object")}`),
@@ -45,7 +61,11 @@ export async function installApp(stage: Stage, step: Step): Promise<string> {
   for (const { object, reason } of installed.refused) {
     stage.reports.push({ object, reason: `not at east: ${reason}` });
   }
-  if (installed.refused.length > 0) step.fact(pc.yellow(`east refused ${count(installed.refused.length, "object")}`));
+  if (stage.reports.length > 0)
+    step.fact(colours.yellow(`${count(stage.reports.length, "object")} broken or refused by east`));
+  if (installed.namespaces.length === 0) {
+    throw new LifeboatError("ConfigInvalid", "east has none of the namespaces of the manifests: nothing to protect");
+  }
   stage.before = await waitUp(stage, step);
   const up = [...stage.before.values()].filter(isUp).length;
   return (

@@ -1,76 +1,122 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import pc from "picocolors";
+import { LifeboatError, messageOf } from "../../../src/errors.ts";
 import type { ObjectKey } from "../../../src/objects/key.ts";
+import { colours } from "../colours.ts";
 import { agentTimeline } from "../decision.ts";
 import type { AgentEvent } from "../decision.ts";
-import type { Reported } from "../manifests.ts";
+import { listMissing, mayEnd, noteStaying } from "../missing.ts";
 import type { Step } from "../screen.ts";
 import { groupName, pollMs } from "../stage.ts";
 import type { Stage } from "../stage.ts";
-import { compareSite, openJournalCopy } from "../verdict.ts";
+import { areSame, compareSite, openJournalCopy } from "../verdict.ts";
 import { count, listed, seconds } from "../words.ts";
 import { isUp, whyDown } from "../workloads.ts";
 import type { Workload } from "../workloads.ts";
 
 /** The protocol starts within 31 s where stops are proven, 105 s where they are not; the rest is for slow starts. */
 const takeoverLimitMs = 240_000;
-/** A wave that does not get ready holds the agent's part up for 30 s, and there may be several. */
+/** A wave that does not get ready holds the next up for 30 s: what shows nothing new for twice that will not come. */
+const stillMs = 60_000;
+/** The agent's part ends with its last wave, and there may be several that do not get ready. */
 const storyLimitMs = 60_000;
 
+/** Throws Timeout when west does not take over. */
 export async function takeOver(stage: Stage, step: Step): Promise<string> {
   const { timeline, writing } = stage;
+  await noteStaying(stage, mayEnd);
   // The writer's changes raise the generation of Deployments many times a second: the controllers' last word counts.
   const last = await stage.workloads("east");
   stage.before = new Map([...last].map(([key, workload]) => [key, { ...workload, ready: workload.lastReady }]));
-  stage.killedAtMs = Date.now();
-  timeline.note("killed", stage.killedAtMs);
+  const killedAtMs = Date.now();
+  stage.killedAtMs = killedAtMs;
+  timeline.note("killed", killedAtMs);
   await stage.bed.faults.kill("east");
   writing.stop.abort(new Error("killed"));
   await writing.done;
   step.fact(`killed after ${writing.writer.entries.length} acknowledged writes`);
-  await watch(stage, step);
-  for (const { event, atMs } of timeline.since(stage.killedAtMs)) {
+  await new Watch(stage, step, killedAtMs).run();
+  for (const { event, atMs } of timeline.since(killedAtMs)) {
     step.fact(`${`${atMs < 0 ? "-" : "+"}${seconds(Math.abs(atMs))}`.padStart(9)}  ${event}`);
   }
   const readyAtMs = timeline.at("all ready");
-  if (readyAtMs === undefined) return `Not everything was ready at west within ${seconds(takeoverLimitMs)}`;
-  return `West runs the application ${seconds(readyAtMs - stage.killedAtMs)} after the kill`;
+  if (readyAtMs === undefined) return "West runs the application, and not everything that was ready at east is ready";
+  return `West runs the application ${seconds(readyAtMs - killedAtMs)} after the kill`;
 }
 
-async function watch(stage: Stage, step: Step): Promise<void> {
-  const { pair, timeline, signal } = stage;
-  const needed = [...stage.before.values()].filter(isUp).map(({ key }) => key);
-  const endMs = stage.killedAtMs + takeoverLimitMs;
-  let seenGrantMs: number | undefined;
-  while (Date.now() < endMs) {
-    const [status, west] = await Promise.all([pair.status("west", groupName, signal), stage.workloads("west")]);
-    const ready = needed.filter((key) => isUpAt(west, key)).length;
-    const since = seconds(Date.now() - stage.killedAtMs);
-    step.live(
-      `+${since} · ${status.reason ?? status.state ?? ""} · ${ready} of ${count(needed.length, "workload")} ready`,
-    );
-    if ([...west.values()].some(({ wanted, object }) => wanted > 0 && object.kind !== "Pod")) {
-      timeline.note("first workload scaled");
-    }
-    if (status.active === "west") seenGrantMs ??= Date.now();
-    if (status.role === "active") timeline.note("west says that it is active");
-    // With nothing that was ready before, there is nothing to wait for but the move itself.
-    const isReady = ready === needed.length && (needed.length > 0 || status.role === "active");
-    if (isReady) timeline.note("all ready");
-    if (isReady && status.role === "active") break;
-    await delay(pollMs, undefined, { signal });
+/** Notes in the timeline what west's API server shows of the takeover, until everything is ready or nothing moves. */
+class Watch {
+  readonly #stage: Stage;
+  readonly #step: Step;
+  readonly #killedAtMs: number;
+  readonly #needed: readonly ObjectKey[];
+  #isActive = false;
+  #best = -1;
+  #bestAtMs = 0;
+  #seenGrantMs: number | undefined;
+  #last = "";
+
+  constructor(stage: Stage, step: Step, killedAtMs: number) {
+    this.#stage = stage;
+    this.#step = step;
+    this.#killedAtMs = killedAtMs;
+    this.#needed = [...stage.before.values()].filter(isUp).map(({ key }) => key);
   }
-  for (const { event, wallMs } of await storyOfAgent(stage)) timeline.note(event, wallMs);
-  // An agent that has not come to the end of its part has told nothing yet: what was seen from here stands in.
-  if (seenGrantMs !== undefined) timeline.note("granted", seenGrantMs);
+
+  async run(): Promise<void> {
+    const { timeline, signal } = this.#stage;
+    const endMs = this.#killedAtMs + takeoverLimitMs;
+    while (Date.now() < endMs && !(await this.#isOver())) await delay(pollMs, undefined, { signal });
+    if (!this.#isActive) {
+      throw new LifeboatError("Timeout", `west did not take over within ${seconds(takeoverLimitMs)}: ${this.#last}`);
+    }
+    for (const { event, wallMs } of await storyOfAgent(this.#stage)) timeline.note(event, wallMs);
+    // An agent that has not come to the end of its part has told nothing yet: what was seen from here stands in.
+    if (this.#seenGrantMs !== undefined) timeline.note("granted", this.#seenGrantMs);
+  }
+
+  async #isOver(): Promise<boolean> {
+    try {
+      return await this.#look();
+    } catch (error) {
+      // An API server that is busy with a takeover may miss an answer.
+      this.#stage.signal.throwIfAborted();
+      this.#last = messageOf(error);
+      return false;
+    }
+  }
+
+  async #look(): Promise<boolean> {
+    const { pair, timeline, signal } = this.#stage;
+    const [status, west] = await Promise.all([pair.status("west", groupName, signal), this.#stage.workloads("west")]);
+    const nowMs = Date.now();
+    const ready = this.#needed.filter((key) => isUpAt(west, key)).length;
+    this.#last = status.reason ?? status.state ?? "";
+    const since = seconds(nowMs - this.#killedAtMs);
+    this.#step.live(`+${since} · ${this.#last} · ${ready} of ${count(this.#needed.length, "workload")} ready`);
+    if ([...west.values()].some(({ wanted, object }) => wanted > 0 && object.kind !== "Pod")) {
+      timeline.note("first workload scaled", nowMs);
+    }
+    if (status.active === "west") this.#seenGrantMs ??= nowMs;
+    this.#isActive = status.role === "active";
+    if (this.#isActive) timeline.note("west says that it is active", nowMs);
+    // With nothing that was ready before, there is nothing to wait for but the move itself.
+    const isReady = ready === this.#needed.length && (this.#needed.length > 0 || this.#isActive);
+    if (isReady) timeline.note("all ready", nowMs);
+    if (!this.#isActive || ready > this.#best) {
+      this.#best = ready;
+      this.#bestAtMs = nowMs;
+    }
+    return this.#isActive && (isReady || nowMs - this.#bestAtMs > stillMs);
+  }
 }
 
 /** The agent tells the story when its part is over, which is a moment after the last workload is ready. */
 async function storyOfAgent({ pair, signal }: Stage): Promise<readonly AgentEvent[]> {
   const endMs = Date.now() + storyLimitMs;
   for (;;) {
-    const story = await agentTimeline(pair, "west", groupName, signal);
+    const story = await agentTimeline(pair, "west", groupName, signal).catch(() => []);
+    signal.throwIfAborted();
     if (story.length > 0 || Date.now() > endMs) return story;
     await delay(pollMs, undefined, { signal });
   }
@@ -83,40 +129,22 @@ function isUpAt(workloads: ReadonlyMap<ObjectKey, Workload>, key: ObjectKey): bo
 
 /** What the ledger has and west has not; and whether west is what its journal said. */
 export async function countLoss(stage: Stage, step: Step): Promise<string> {
-  const { writing, pair, signal } = stage;
+  const { writing, pair, signal, killedAtMs = Date.now() } = stage;
   const west = pair.client("west");
-  stage.loss = await writing.writer.losses(west, stage.killedAtMs, { signal });
+  const loss = await writing.writer.losses(west, killedAtMs, { signal });
+  stage.loss = loss;
   const journal = await openJournalCopy(pair.dataDir("west"), groupName, join(stage.bed.dir, "journal-at-grant"));
   try {
     const found = await compareSite(journal, { client: west, site: "west", role: "active", signal });
-    const same = found.different.length === 0 && found.compared > 0;
-    const detail = same ? count(found.compared, "object") : listed(found.different);
-    stage.check("west equals what its journal held at the grant, rendered as active", same, detail);
-    for (const { object, reason } of found.different) step.fact(pc.red(`${object} ${reason}`));
-    await reportMissing(stage, found.withheld);
+    const detail = areSame(found) ? count(found.compared, "object") : listed(found.different);
+    stage.check("west equals what its journal held at the grant, rendered as active", areSame(found), detail);
+    for (const { object, reason } of found.different) step.fact(colours.red(`${object} ${reason}`));
+    await listMissing(stage, [...found.different, ...found.withheld]);
   } finally {
     journal.close();
   }
   await checkReady(stage);
-  const { lost, rpoMs } = stage.loss;
-  return `Lost ${lost} of ${count(writing.writer.entries.length, "acknowledged change")}; RPO ${rpoMs} ms`;
-}
-
-/** Objects of the application that west does not have, with the best reason that can be found. */
-async function reportMissing(stage: Stage, withheld: readonly Reported[]): Promise<void> {
-  const { pair, signal } = stage;
-  const { findings = [] } = await pair.status("west", groupName, signal);
-  const reasons = new Map([
-    ...findings.flatMap(({ object, message }) => (object === undefined ? [] : [[object, message] as const])),
-    ...withheld.map(({ object, reason }) => [object, reason] as const),
-  ]);
-  for (const [key, resource] of stage.installed.resources) {
-    const [, , namespace = "", name = ""] = key.split("/");
-    const place = namespace === "" ? { name } : { namespace, name };
-    if ((await pair.client("west").find(resource, place, { signal })) !== undefined) continue;
-    const usual = namespace === "" ? "cluster-scoped, and nothing in the group needs it" : "is not at west";
-    stage.reports.push({ object: key, reason: reasons.get(key) ?? usual });
-  }
+  return `Lost ${loss.lost} of ${count(writing.writer.entries.length, "acknowledged change")}; RPO ${loss.rpoMs} ms`;
 }
 
 async function checkReady(stage: Stage): Promise<void> {
@@ -124,8 +152,10 @@ async function checkReady(stage: Stage): Promise<void> {
   const now = await stage.workloads("west");
   const was = [...stage.before.values()].filter(({ wanted }) => wanted > 0);
   const down = was.filter(({ key }) => !isUpAt(now, key));
+  const told = new Set(stage.reports.map(({ object }) => object));
   for (const before of down) {
     const here = now.get(before.key);
+    if (here === undefined && told.has(before.key)) continue;
     const why = here === undefined ? "is not at west" : await whyDown(stage.pair.client("west"), here, options);
     const context = isUp(before) ? "ready at east, not ready at west" : "not ready at east either";
     stage.reports.push({ object: before.key, reason: `${context}: ${why}` });
