@@ -176,7 +176,12 @@ class Agent {
         mayFollowRestored((this.#groups?.runtimes ?? []).map(({ journal }) => readOrigin(journal))),
       peerVersions,
       gates: new AdmissionGates({ client, site: config.site, ...common }),
-      guards: new GuardDesk({ records, groups: () => this.#groups?.runtimes ?? [], clock: this.#clock, log }),
+      guards: new GuardDesk({
+        records,
+        groups: () => (this.#groups?.runtimes ?? []).map(({ guarding }) => guarding),
+        clock: this.#clock,
+        log,
+      }),
       served: new ServedGroups({ site: config.site, clock: this.#clock, onPeerKinds }),
       links,
       dataLinks,

@@ -1,38 +1,21 @@
 import { join } from "node:path";
-import { Applier } from "../apply/applier.ts";
-import type { DemoteReport, LocalObject } from "../apply/demotion.ts";
+import type { Applier } from "../apply/applier.ts";
 import type { ObjectDifference } from "../apply/diff.ts";
 import { compileSelection } from "../capture/selection.ts";
-import { peerOf, type GroupSpec, type ProtectionGroup } from "../config/group.ts";
+import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
-import { formatEpoch } from "../failover/epoch.ts";
-import type { GuardAnswer, GuardPoll } from "../failover/messages.ts";
-import type { CommandOutcome, Notice, StartGoal } from "../failover/runner/actions.ts";
-import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
+import type { CommandOutcome } from "../failover/runner/actions.ts";
 import { Journal } from "../journal/journal.ts";
 import type { KubeObject } from "../objects/object.ts";
-import type { GuardedGroup } from "../rpc/guard-messages.ts";
-import type { KeyAndHash } from "../stream/doors.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
-import { GroupEnding } from "./ending.ts";
-import { lowestEpoch, SiteActions, type ActionHost, type FinalDigest, type StartOutcome } from "./group-actions.ts";
-import { GroupGate } from "./group-gate.ts";
-import { GroupNamespaces } from "./group-namespaces.ts";
-import { GroupSpecs } from "./group-spec.ts";
-import { explainFence, guardedGroup, proofOf } from "./guard-scope.ts";
-import type { Fence, GuardedSide, SiteNodes } from "./guards.ts";
-import { Holding } from "./holding.ts";
+import { type GroupRooms, openRooms } from "./group-rooms.ts";
+import { agesOf, findingsOf, viewOf } from "./group-view.ts";
+import { GroupGuarding } from "./guarding.ts";
+import type { GuardedSide } from "./guards.ts";
 import { keptObjects, type KeptObject } from "./kept.ts";
-import { unreadKinds } from "./kind-troubles.ts";
-import { finderAt, LateObjects, startShortfalls } from "./late.ts";
-import type { GroupAges } from "./metrics.ts";
-import { ShownObject } from "./mirror.ts";
 import { type Origin, ranHere, readEnded, readOrigin, recalledOrigin, writeOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
-import { GroupProtocol } from "./protocol.ts";
-import { GroupPulling } from "./pulling.ts";
-import { GroupServing } from "./serving.ts";
 
 export interface GroupRuntimeOptions {
   readonly name: string;
@@ -47,42 +30,20 @@ export interface GroupRuntimeOptions {
   readonly onUnopened: (error: unknown) => void;
 }
 
-/** A move of the group to this site, for status and metrics. */
-export interface StartReport extends StartOutcome {
-  readonly goal: StartGoal;
-  readonly atMs: number;
-}
-
-/** Notices and outcomes kept for status. */
-const keptMaxCount = 20;
-/** What keeps an object from being brought back is mended by people, or passes. */
-const bringBackPauseMs = 5_000;
-
 /**
  * One protection group at this site: its journal, what captures or applies it, and the failover protocol that says
  * which of the two. Lives from the moment the site hears of the group until the agent ends or the group is released.
  */
-export class GroupRuntime implements ActionHost, GuardedSide {
+export class GroupRuntime {
   readonly name: string;
   readonly journal: Journal;
   readonly applier: Applier;
-  readonly #parts: AgentParts;
+  /** What the site's node guards are told of it. */
+  readonly guarding: GuardedSide;
   readonly #options: GroupRuntimeOptions;
   readonly #log: Log;
-  readonly #specs: GroupSpecs;
-  readonly #serving: GroupServing;
-  readonly #pulling: GroupPulling;
-  readonly #protocol: GroupProtocol;
+  readonly #rooms: GroupRooms;
   readonly #applying: Background;
-  readonly #shown: ShownObject;
-  readonly #ending: GroupEnding;
-  readonly #holding: Holding;
-  readonly #late: LateObjects;
-  readonly #namespaces: GroupNamespaces;
-  readonly #gate: GroupGate;
-  #outcomes: readonly CommandOutcome[] = [];
-  #notices: readonly Notice[] = [];
-  #lastStart: StartReport | undefined;
   #offeredBy: string | undefined;
   /** Opened as what a deleted group left behind. */
   readonly #bornOrphaned: boolean;
@@ -92,13 +53,12 @@ export class GroupRuntime implements ActionHost, GuardedSide {
 
   /** Throws JournalCorrupt, JournalVersion or JournalFull. */
   constructor(options: GroupRuntimeOptions) {
-    const { name, parts, signal, onChange } = options;
+    const { name, parts, signal } = options;
     const { clock, random, config } = parts;
     this.name = name;
     this.#options = options;
-    this.#parts = parts;
-    this.#log = parts.log.child({ group: name });
-    const log = this.#log;
+    const log = parts.log.child({ group: name });
+    this.#log = log;
     this.journal = Journal.open({
       path: journalPath(config.dataDir, name),
       group: name,
@@ -106,70 +66,28 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     });
     // Before anything asks what is here.
     if (ranHere(this.journal, parts.records, config.site)) this.#noteOrigin("own");
-    this.applier = this.#newApplier();
-    const { journal } = this;
-    const common = { name, parts, log, signal, onChange };
-    this.#specs = new GroupSpecs({ name, site: config.site, journal, log, onTaken: (group) => this.#taken(group) });
-    this.#protocol = new GroupProtocol({
-      ...common,
-      actions: new SiteActions(this),
-      isSource: () => this.#specs.isSource,
+    this.#rooms = openRooms({
+      ...options,
+      journal: this.journal,
+      log,
+      onTaken: (group) => this.#taken(group),
       onAdopting: () => this.#adoptRunning(),
       onReleased: (held) => this.#released(held),
-      keptData: (epoch) => this.#pulling.keptFor(epoch),
-    });
-    this.#namespaces = new GroupNamespaces({ site: config.site, journal });
-    this.#gate = new GroupGate({
-      name,
-      site: config.site,
-      gates: parts.gates,
-      covered: () => this.#covered(),
-      cert: () => this.#protocol.cert(),
-    });
-    const epoch = () => this.#protocol.epoch();
-    const lacking = () => this.applier.absent;
-    this.#serving = new GroupServing({ ...common, specs: this.#specs, journal, epoch, lacking });
-    this.applier.onStatus(() => this.#serving.lackingChanged());
-    this.#pulling = new GroupPulling({
-      ...common,
-      journal,
       peer: () => this.#peer(),
-      onData: (data) => this.#protocol.setData(data),
+      isTruth: () => this.#isTruth,
     });
-    this.#holding = new Holding({
-      ...common,
-      pool: parts.pool,
-      namespaces: () => this.#serving.capture?.namespaces ?? [],
-      clock,
-      random,
-    });
-    this.#late = new LateObjects({ ...common, find: finderAt(parts), journal, clock, random });
-    this.#ending = new GroupEnding({
-      ...common,
-      journal,
-      serving: this.#serving,
-      protocol: this.#protocol,
-      hasObject: () => this.object !== undefined,
-      clock,
-    });
+    const { covered } = this.#rooms;
+    this.applier = this.#rooms.applier;
+    this.guarding = new GroupGuarding({ ...this.#rooms, covered: () => (this.orphaned ? undefined : covered()) });
     this.journal.onCommit(() => this.#committed());
-    const background = { clock, random, log, signal };
-    this.#applying = new Background({ name: "apply", ...background }, async (inner) => {
+    this.#applying = new Background({ name: "apply", clock, random, log, signal }, async (inner) => {
       await this.#forgetSpec();
       await this.applier.run(inner);
     });
-    this.#shown = new ShownObject({
-      ...common,
-      journal,
-      specs: this.#specs,
-      isTruth: () => this.#isTruth,
-      peer: () => this.#peer(),
-      onRestored: (message) => this.notice({ code: "ObjectRestored", message }),
-    });
     this.#bornOrphaned = this.orphaned;
     if (this.#bornOrphaned) this.#letGo();
-    if (this.#specs.readJournal()) this.#shown.check();
-    if (!this.orphaned) this.#specs.readKept();
+    if (this.#rooms.specs.readJournal()) this.#rooms.shown.check();
+    if (!this.orphaned) this.#rooms.specs.readKept();
   }
 
   /** SQLite writes before it returns; only a failure comes later. */
@@ -177,112 +95,58 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     writeOrigin(this.journal, origin).catch(this.#options.onUnopened);
   }
 
-  #newApplier(): Applier {
-    const { client, discovery, config, clock, random } = this.#parts;
-    const { journal } = this;
-    const origin = readOrigin(journal);
-    const mode = origin === "copy" || origin === "none" ? "standby" : origin === "held" ? "held" : "active";
-    const applier = new Applier({ journal, client, discovery, site: config.site, mode, clock, random, log: this.#log });
-    applier.onStatus(() => this.#options.onChange());
-    return applier;
-  }
-
   /** Copies whose group was deleted at its source; nothing is followed any more. */
   get orphaned(): boolean {
     const origin = readOrigin(this.journal);
-    const isGone = (this.journal.head(this.#specs.key)?.hash ?? "") === "";
+    const isGone = (this.journal.head(this.#rooms.specs.key)?.hash ?? "") === "";
     return (origin === "copy" || origin === "none") && this.journal.synced && isGone;
   }
 
   get group(): ProtectionGroup | undefined {
-    return this.#specs.group;
+    return this.#rooms.specs.group;
   }
 
   get object(): KubeObject | undefined {
-    return this.#specs.object;
-  }
-
-  get nowMs(): () => number {
-    return () => this.#parts.clock.monotonicMs();
+    return this.#rooms.specs.object;
   }
 
   /** Epoch of whoever holds the group, as far as this site knows; undefined before the first grant. */
   get epoch(): string | undefined {
-    return this.#protocol.snapshot()?.epoch;
+    return this.#rooms.protocol.snapshot()?.epoch;
   }
 
   /** What became of the latest orders. */
   get outcomes(): readonly CommandOutcome[] {
-    return this.#outcomes;
+    return this.#rooms.happenings.outcomes;
   }
 
   /** To be called now and then: which namespaces the group has may have changed. */
   refreshGate(): void {
-    this.#gate.refresh();
+    this.#rooms.gate.refresh();
   }
 
   /** What status is made of. */
   view() {
-    const specs = this.#specs;
-    const capture = this.#serving.capture;
-    const report = capture?.report();
-    return {
-      group: specs.group,
-      object: specs.object,
-      specError: specs.error,
-      // What does nothing is told once it is known what the group holds.
-      specWarnings: specs.warnings(report?.synced === true ? capture?.keys() : undefined),
-      failover: this.#explained(),
-      gateProblem: this.#gate.problem,
-      capture: report,
-      applier: this.applier.status(),
-      origin: readOrigin(this.journal),
-      orphaned: this.#bornOrphaned && this.orphaned,
-      serving: this.#serving.offers,
-      pulling: this.#pulling.active,
-      standbyAgeMs: this.#pulling.ageMs(),
-      journalSynced: this.journal.synced,
-      streamError: this.#pulling.error,
-      outcomes: this.#outcomes,
-      notices: this.#notices,
-      lastStart: this.#lastStart,
-      late: this.#late.entries,
-      divergent: this.journal.divergentKeys(),
-    };
-  }
-
-  #explained(): FailoverSnapshot | undefined {
-    const snapshot = this.#protocol.snapshot();
-    if (snapshot === undefined) return undefined;
-    return explainFence(snapshot, this.group?.spec, this.#parts.guards.unguarded);
-  }
-
-  #ages(): GroupAges {
-    return {
-      durableMs: () => this.#serving.capture?.lag.durableAgeMs ?? this.#pulling.ageMs(),
-      appliedMs: () => this.#serving.capture?.lag.appliedAgeMs,
-      eventMs: () => (this.#serving.capture === undefined ? undefined : this.#parts.pool.lastEventAgeMs()),
-      witnessMs: () => this.#protocol.snapshot()?.witness.heardAgoMs ?? undefined,
-    };
+    return viewOf(this.#rooms, this.#bornOrphaned && this.orphaned);
   }
 
   /** What another group at this site leaves this one to be refused for; "" for nothing. */
   refuse(problem: string): void {
-    if (this.#specs.refuse(problem) && this.object !== undefined) this.observe(this.object);
+    if (this.#rooms.specs.refuse(problem) && this.object !== undefined) this.observe(this.object);
   }
 
   get refused(): boolean {
-    return this.#specs.refused;
+    return this.#rooms.specs.refused;
   }
 
   /** The group's object at this site appeared or changed. */
   observe(object: KubeObject): void {
     this.#recall(object);
-    const observed = this.#specs.observe(object);
-    if (observed === "foreign") this.#shown.check();
+    const observed = this.#rooms.specs.observe(object);
+    if (observed === "foreign") this.#rooms.shown.check();
     if (observed === "adopted" && this.group !== undefined) {
-      this.#serving.update(object, this.group);
-      const selection = compileSelection(this.group.spec, this.#parts.config.site);
+      this.#rooms.serving.update(object, this.group);
+      const selection = compileSelection(this.group.spec, this.#options.parts.config.site);
       this.applier.giveUp((object) => selection.excludes(object));
     }
     this.#options.onChange();
@@ -291,7 +155,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   /** What an agent that has lost its disk does not know, its API server does. */
   #recall(object: KubeObject): void {
     if (readOrigin(this.journal) !== "none" || this.journal.synced) return;
-    const origin = recalledOrigin(object, this.#parts.config.site);
+    const origin = recalledOrigin(object, this.#options.parts.config.site);
     if (origin === undefined) return;
     this.#log.warn({ origin }, "what this agent knew of the group is lost; its object says that this site ran it");
     this.#noteOrigin(origin);
@@ -299,8 +163,12 @@ export class GroupRuntime implements ActionHost, GuardedSide {
 
   /** A spec has come into force. */
   #taken(group: ProtectionGroup): void {
-    this.#parts.metrics.open(this.name, peerOf(group.spec, this.#parts.config.site), this.#ages());
-    this.#protocol.take(group);
+    this.#options.parts.metrics.open(
+      this.name,
+      peerOf(group.spec, this.#options.parts.config.site),
+      agesOf(this.#rooms),
+    );
+    this.#rooms.protocol.take(group);
   }
 
   /** The peer serves the group: this site pulls it, unless it ever ran it itself. */
@@ -308,7 +176,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     // A group that has just ended is offered until its end is known everywhere; one of its name may begin later.
     if (this.orphaned && !this.#bornOrphaned && !this.#withdrawn) return;
     const origin = readOrigin(this.journal);
-    if (origin === "none" || origin === "copy") this.pull();
+    if (origin === "none" || origin === "copy") this.#rooms.host.pull();
   }
 
   /** The peer does not serve the group at present. */
@@ -317,98 +185,33 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   }
 
   command(command: Command): void {
-    const refusal = this.#protocol.command(command);
-    if (refusal !== undefined) this.outcome(refusal);
+    const refusal = this.#rooms.protocol.command(command);
+    if (refusal !== undefined) this.#rooms.happenings.outcome(refusal);
   }
 
   setApi(up: boolean): void {
-    this.#protocol.setApi(up);
+    this.#rooms.protocol.setApi(up);
   }
 
   /** Copies of a group that has ended are their users' to start. */
   #letGo(): void {
-    this.#gate.remove();
-    this.#protocol.letGuardsGo().catch((error: unknown) => {
+    this.#rooms.gate.remove();
+    this.#rooms.protocol.letGuardsGo().catch((error: unknown) => {
       this.#log.warn({ error: safeError(error) }, "node guards could not be told of the group's end");
     });
-  }
-
-  guarded(): GuardedGroup | undefined {
-    const covered = this.orphaned ? undefined : this.#covered();
-    if (covered === undefined) return undefined;
-    const proof = proofOf({
-      origin: readOrigin(this.journal),
-      current: this.#pulling.isCurrent,
-      epoch: this.journal.epoch(),
-      cert: this.#protocol.cert(),
-      incarnation: this.#protocol.incarnation(),
-    });
-    return guardedGroup(this.name, covered, this.#parts.config.namespace, proof);
-  }
-
-  poll(poll: GuardPoll): GuardAnswer | undefined {
-    return this.#protocol.guardPoll(poll);
-  }
-
-  setFence(fence: Fence): void {
-    // When guards are no longer what stops the group, its pods wait for the protocol's word to be elsewhere.
-    if (fence.cap === "guard") this.#gate.allowUnguarded(false);
-    this.#protocol.setFence(fence);
-  }
-
-  setNodes({ guarded, ...nodes }: SiteNodes): void {
-    this.#gate.setGuarded(guarded);
-    this.#protocol.setNodes(nodes);
-  }
-
-  allowUnguarded(allowed: boolean): void {
-    this.#gate.allowUnguarded(allowed);
   }
 
   /** Before the first grant the source serves what runs there already; nothing is gated. */
   async #adoptRunning(): Promise<void> {
     const origin = readOrigin(this.journal);
-    if (!this.#specs.isSource || (origin !== "none" && origin !== "own")) return;
+    if (!this.#rooms.specs.isSource || (origin !== "none" && origin !== "own")) return;
     await this.applier.activate();
-    await this.serve();
-  }
-
-  /** What the gate and the node guards are about at this site. */
-  #covered(): { readonly spec: GroupSpec; readonly namespaces: readonly string[] } | undefined {
-    const spec = this.group?.spec;
-    if (spec === undefined) return undefined;
-    const capture = this.#serving.capture;
-    return { spec, namespaces: this.#namespaces.here(spec, capture?.synced === true ? capture.namespaces : undefined) };
-  }
-
-  openGate(options: { signal: AbortSignal }): Promise<void> {
-    return this.#gate.open(options);
-  }
-
-  closeGate(options: { signal: AbortSignal }): Promise<void> {
-    return this.#gate.close(options);
-  }
-
-  async serve(): Promise<void> {
-    await this.#pulling.stop();
-    this.#serving.serve();
-  }
-
-  async stopServing(): Promise<void> {
-    this.#serving.stopServing();
-  }
-
-  stopCapture(): Promise<void> {
-    return this.#serving.stopCapture();
-  }
-
-  localObjects(options: { signal: AbortSignal }): Promise<LocalObject[]> {
-    return this.#serving.localObjects(options);
+    await this.#rooms.host.serve();
   }
 
   /** What differs between what the journal says and what is at this site, the canary left out: it changes always. */
   async diff(options: { signal: AbortSignal }): Promise<ObjectDifference[]> {
-    return (await this.applier.diff(options)).filter(({ key }) => this.#serving.isGroups(key));
+    return (await this.applier.diff(options)).filter(({ key }) => this.#rooms.serving.isGroups(key));
   }
 
   /** What this site had of its own when the other took over. */
@@ -418,33 +221,12 @@ export class GroupRuntime implements ActionHost, GuardedSide {
 
   /** What stands in the way of a switchover away from or to this site, as far as it can be told from here. */
   preflight(): string[] {
-    const { failingCount, conflictCount, deletesPaused } = this.applier.status();
-    const found = [...this.#protocol.preflight()];
-    if (failingCount > 0) found.push(`${failingCount} objects cannot be applied here`);
-    if (conflictCount > 0) found.push(`${conflictCount} objects exist here that Lifeboat has not made`);
-    if (deletesPaused !== undefined) found.push(`${deletesPaused.pending} deletes wait to be confirmed here`);
-    return found;
-  }
-
-  showObject(as: "original" | "mirror", options: { signal: AbortSignal }): Promise<void> {
-    return this.#shown.show(as, options);
-  }
-
-  pull(): void {
-    if (!this.#serving.offers) this.#pulling.start();
-  }
-
-  stopPulling(): Promise<void> {
-    return this.#pulling.stop();
-  }
-
-  whenCurrent(options: { signal: AbortSignal }): Promise<void> {
-    return this.#pulling.whenCurrent(options);
+    return findingsOf(this.#rooms);
   }
 
   /** The other site of the group; before its spec has come, the only peer there is. */
   #peer(): string | undefined {
-    const { config } = this.#parts;
+    const { config } = this.#options.parts;
     if (this.group !== undefined) return peerOf(this.group.spec, config.site);
     return config.peers.length === 1 ? config.peers[0]?.site : this.#offeredBy;
   }
@@ -455,14 +237,14 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   }
 
   #committed(): void {
-    if (this.#specs.readJournal()) this.#shown.check();
+    if (this.#rooms.specs.readJournal()) this.#rooms.shown.check();
     if (this.orphaned && !this.#bornOrphaned) this.#orphan();
     this.#options.onChange();
   }
 
   /** With the group's spec gone from the journal nothing is applied any more. */
   async #forgetSpec(): Promise<void> {
-    const { key } = this.#specs;
+    const { key } = this.#rooms.specs;
     const head = this.journal.head(key);
     if (this.orphaned && head !== undefined) await this.journal.settle([{ key, seq: head.seq }]);
   }
@@ -474,7 +256,7 @@ export class GroupRuntime implements ActionHost, GuardedSide {
     this.#log.info("the group was deleted at its source; the copies here stay");
     void this.#applying
       .stop()
-      .then(() => this.#ending.atStandby(() => this.orphaned))
+      .then(() => this.#rooms.ending.atStandby(() => this.orphaned))
       .then(this.#options.onOrphaned)
       .catch(() => undefined);
   }
@@ -482,66 +264,18 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   /** What is at this site is no copy: its object here is the group's own. */
   get #isTruth(): boolean {
     const origin = readOrigin(this.journal);
-    return origin === "none" ? this.#serving.offers : origin !== "copy";
-  }
-
-  finalDigest(options: { signal: AbortSignal }): Promise<FinalDigest> {
-    return this.#serving.finalDigest(options);
-  }
-
-  unseal(): Promise<boolean> {
-    return this.#serving.unseal();
-  }
-
-  receivedCanary(): KeyAndHash | undefined {
-    return this.#serving.receivedCanary();
-  }
-
-  outcome(outcome: CommandOutcome): void {
-    this.#outcomes = [...this.#outcomes.slice(1 - keptMaxCount), outcome];
-    this.#options.onChange();
-  }
-
-  notice(notice: Notice): void {
-    this.#notices = [...this.#notices.slice(1 - keptMaxCount), notice];
-    if (this.object !== undefined) {
-      this.#parts.events.note({ about: this.object, type: "Normal", reason: notice.code, message: notice.message });
-    }
-    this.#options.onChange();
-  }
-
-  stopped({ stopped, failed, stoppedMs }: DemoteReport, unread: readonly string[]): void {
-    this.#late.replace([]);
-    const done = `took down ${stopped.length} workloads in ${stoppedMs} ms, ${failed.length} failed`;
-    const message = unread.length === 0 ? done : `${done}; not complete: ${unread.join(", ")} cannot be read`;
-    this.notice({ code: "TakenDown", message });
-  }
-
-  unreadKinds(): string[] {
-    const spec = this.group?.spec;
-    if (spec === undefined) return [];
-    const namespaces = this.#serving.capture?.namespaces ?? [];
-    const { pool, config } = this.#parts;
-    return unreadKinds(pool.states(), { name: this.name, site: config.site, spec, namespaces });
-  }
-
-  keepDown(hold: (options: { readonly signal: AbortSignal }) => Promise<void>): void {
-    this.#holding.start(hold);
-  }
-
-  stopKeeping(): Promise<void> {
-    return this.#holding.stop();
+    return origin === "none" ? this.#rooms.serving.offers : origin !== "copy";
   }
 
   /** The object is gone from this site, for a reason yet unknown. */
   forgetObject(): void {
-    this.#specs.forgetObject();
+    this.#rooms.specs.forgetObject();
   }
 
   /** The object is not there, and nobody was seen deleting it: the group goes on, and shows it again. */
   absent(): void {
-    this.#specs.forgetObject();
-    this.#shown.check();
+    this.#rooms.specs.forgetObject();
+    this.#rooms.shown.check();
   }
 
   /** Somebody has deleted the group here, and what follows from that is not all done. */
@@ -556,52 +290,25 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   async deleted(): Promise<boolean> {
     if (this.orphaned) return true;
     if (!this.#isTruth) {
-      this.#shown.check();
+      this.#rooms.shown.check();
       return false;
     }
-    this.#specs.restoreKept();
-    return this.#ending.atHolder();
+    this.#rooms.specs.restoreKept();
+    return this.#rooms.ending.atHolder();
   }
 
   /** The protocol is over for the group. Resolves with whether one of its name is here, to begin anew. */
   async #released(held: boolean): Promise<boolean> {
     // Only a lease that ran out in the last moment can have taken it down; nobody else will run it.
-    if (held && readOrigin(this.journal) === "held") await this.#bringBack(this.#options.signal);
-    this.#ending.released();
+    if (held && readOrigin(this.journal) === "held") await this.#rooms.host.bringBack(this.#options);
+    this.#rooms.ending.released();
     return this.object !== undefined && !this.orphaned;
-  }
-
-  /** Tries for as long as it takes: with the group's end nobody else is in charge of what was taken down. */
-  async #bringBack(signal: AbortSignal): Promise<void> {
-    await this.#holding.stop();
-    for (;;) {
-      await this.#gate.open({ signal });
-      const epoch = this.journal.epoch() ?? lowestEpoch;
-      const { failed } = await this.applier.release({ epoch, signal });
-      if (failed.length === 0) break;
-      this.#log.warn({ failed: failed.length }, "objects of an ended group could not be brought back; trying again");
-      await this.#parts.clock.sleep(bringBackPauseMs, { signal });
-    }
-    await writeOrigin(this.journal, "own");
-  }
-
-  standbyAgeMs(): number | undefined {
-    return this.#pulling.ageMs();
-  }
-
-  started(goal: StartGoal, report: StartOutcome): void {
-    this.#parts.metrics.started(this.name, goal.kind, report.tookMs);
-    this.#lastStart = { goal, ...report, atMs: this.#parts.clock.wallMs() };
-    if (report.late !== undefined) this.#late.replace(report.late);
-    const runs = `runs here under epoch ${formatEpoch(goal.cert.epoch)} (${goal.kind})`;
-    const message = [runs, ...startShortfalls(report.failed, report.late ?? [])].join(", ");
-    this.notice({ code: "Started", message });
   }
 
   /** Ends everything in order; what runs at the site goes on. Of a group that has ended nothing is remembered. */
   async close({ forget = false }: { readonly forget?: boolean } = {}): Promise<void> {
-    await this.#protocol.stop();
-    await this.#holding.stop();
+    await this.#rooms.protocol.stop();
+    await this.#rooms.holding.stop();
     try {
       if (forget) await this.#forget();
     } finally {
@@ -610,19 +317,19 @@ export class GroupRuntime implements ActionHost, GuardedSide {
   }
 
   async #forget(): Promise<void> {
-    await this.#protocol.letGuardsGo();
-    await this.#protocol.forget();
-    this.#gate.remove();
+    await this.#rooms.protocol.letGuardsGo();
+    await this.#rooms.protocol.forget();
+    this.#rooms.gate.remove();
   }
 
   async #closeAll(): Promise<void> {
-    this.#serving.stopServing();
-    await this.#serving.stopCapture();
-    await this.#pulling.stop();
-    await this.#late.stop();
-    await this.#shown.stop();
+    this.#rooms.serving.stopServing();
+    await this.#rooms.serving.stopCapture();
+    await this.#rooms.pulling.stop();
+    await this.#rooms.late.stop();
+    await this.#rooms.shown.stop();
     await this.#applying.stop();
-    await this.#parts.metrics.close(this.name);
+    await this.#options.parts.metrics.close(this.name);
     this.journal.close();
   }
 }

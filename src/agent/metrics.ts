@@ -8,7 +8,7 @@ import { parseEpoch } from "../objects/epoch.ts";
 import type { StreamMeter } from "../stream/session.ts";
 import { Metrics } from "../telemetry/registry.ts";
 import type { TroubledKind } from "./kind-troubles.ts";
-import type { StartReport } from "./group-runtime.ts";
+import type { StartReport } from "./happenings.ts";
 import type { GroupView } from "./status.ts";
 
 /** Asked at each scrape. */

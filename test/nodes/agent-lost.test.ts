@@ -1,4 +1,6 @@
-import { rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { journalPath } from "../../src/agent/group-runtime.ts";
 import type { GroupStatus } from "../../src/config/group.ts";
@@ -20,6 +22,7 @@ import {
 
 let scene: Scene;
 const group = "shop";
+const isRoot = process.getuid?.() === 0;
 const web = deployment("shop", "web", 3);
 /** A takeover waits for every promise to end; twice that, on a busy machine. */
 const moveLimitMs = 90_000;
@@ -66,4 +69,30 @@ it("a former active site that comes back without its journal takes down what it 
   await scene.pair.startAgent("east");
   await expectFollowing("east", "west");
   expect(replicasOf(await scene.find("west", web))).toBe(3);
+});
+
+const whatItDoes = "takes down what it ran, keeps what differs, and follows";
+it.runIf(isRoot)(`a former active site whose agent has lost everything ${whatItDoes}`, async () => {
+  await scene.untilStatus("armed", "east", group, (status) => hasCondition(status, "Armed"), moveLimitMs);
+  // What west does last never reaches east.
+  await scene.bed.faults.partition("east", "west");
+  await scene.apply("west", configMap("shop", "first", { a: "at west" }), configMap("shop", "alone", { b: "1" }));
+  await delay(1000);
+  await scene.bed.faults.kill("west");
+  await scene.bed.faults.heal();
+  await scene.until("its replicas", "east", web, (found) => replicasOf(found) === 3, moveLimitMs);
+  await scene.untilStatus("active", "east", group, ({ role }) => role === "active");
+  await scene.apply("east", configMap("shop", "first", { a: "at east" }));
+  const dataDir = scene.pair.dataDir("west");
+  for (const name of await readdir(dataDir)) await rm(join(dataDir, name), { recursive: true });
+  await scene.bed.faults.restore("west");
+  expect(replicasOf(await scene.find("west", web)), "it ran when it was lost").toBe(3);
+  await scene.pair.startAgent("west");
+  const kept = ({ divergence }: Partial<GroupStatus>) => (divergence?.count ?? 0) > 0;
+  const status = await scene.untilStatus("divergence", "west", group, kept, moveLimitMs);
+  const listed = ["/ConfigMap/shop/alone", "/ConfigMap/shop/first"];
+  expect(status.divergence?.objects).toEqual(expect.arrayContaining(listed));
+  await scene.remove("west", configMap("shop", "alone"));
+  await expectFollowing("west", "east");
+  expect(replicasOf(await scene.find("east", web))).toBe(3);
 });

@@ -1,5 +1,5 @@
 /** A real HTTP server that answers as an API server does for the objects of groups, and knows nothing else. */
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -31,9 +31,11 @@ export class GroupsServer {
     let answerer: GroupsServer | undefined;
     const server = createServer((request, response) => answerer?.answer(request, response));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const client = await clientOf(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const folder = await mkdtemp(join(tmpdir(), "lifeboat-groups-"));
+    const client = await clientOf(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, folder);
     answerer = new GroupsServer(client, async () => {
       await client.close();
+      await rm(folder, { recursive: true });
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     });
@@ -81,8 +83,8 @@ export class GroupsServer {
   }
 }
 
-async function clientOf(server: string): Promise<KubeClient> {
-  const path = join(await mkdtemp(join(tmpdir(), "lifeboat-")), "kubeconfig");
+async function clientOf(server: string, folder: string): Promise<KubeClient> {
+  const path = join(folder, "kubeconfig");
   const config = {
     "current-context": "c",
     contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],

@@ -1,0 +1,113 @@
+import { Applier } from "../apply/applier.ts";
+import type { GroupSpec, ProtectionGroup } from "../config/group.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { Log } from "../telemetry/log.ts";
+import { GroupEnding } from "./ending.ts";
+import { SiteActions } from "./group-actions.ts";
+import { GroupGate } from "./group-gate.ts";
+import { GroupNamespaces } from "./group-namespaces.ts";
+import { GroupSpecs } from "./group-spec.ts";
+import { Happenings } from "./happenings.ts";
+import { Holding } from "./holding.ts";
+import { finderAt, LateObjects } from "./late.ts";
+import { ShownObject } from "./mirror.ts";
+import { readOrigin } from "./origin.ts";
+import type { AgentParts } from "./parts.ts";
+import { GroupProtocol, type ProtocolOptions } from "./protocol.ts";
+import { GroupPulling } from "./pulling.ts";
+import { GroupServing } from "./serving.ts";
+import { SiteHost, type HostedRooms } from "./site-host.ts";
+
+export interface RoomsOptions {
+  readonly name: string;
+  readonly parts: AgentParts;
+  readonly journal: Journal;
+  readonly log: Log;
+  /** Ends everything of the group at this site, without stopping what runs there. */
+  readonly signal: AbortSignal;
+  /** Something that status shows has changed. Must not throw. */
+  readonly onChange: () => void;
+  /** A spec has come into force. Must not throw. */
+  readonly onTaken: (group: ProtectionGroup) => void;
+  /** Before the first grant: what runs is to be served. */
+  readonly onAdopting: () => Promise<void>;
+  readonly onReleased: ProtocolOptions["onReleased"];
+  /** The other site of the group, as far as it is known. */
+  readonly peer: () => string | undefined;
+  /** What is at this site is no copy: its object here is the group's own. */
+  readonly isTruth: () => boolean;
+}
+
+/** What of a group is at a site, for its gate and its node guards. */
+export interface Covered {
+  readonly spec: GroupSpec;
+  readonly namespaces: readonly string[];
+}
+
+/** All that works for one group at this site. */
+export interface GroupRooms extends HostedRooms {
+  readonly host: SiteHost;
+  readonly protocol: GroupProtocol;
+  readonly ending: GroupEnding;
+  /** undefined before the first spec. */
+  readonly covered: () => Covered | undefined;
+}
+
+/** Makes what works for a group, each told of the others that it needs. Nothing is begun before its first spec. */
+export function openRooms(options: RoomsOptions): GroupRooms {
+  const { name, parts, journal } = options;
+  const { clock, random, pool, config, gates } = parts;
+  const common = { ...options, clock, random, pool, site: config.site };
+  const applier = applierOf(options);
+  const specs = new GroupSpecs(common);
+  const happenings = new Happenings({ ...common, object: () => specs.object });
+  const epoch = () => protocol.epoch();
+  const serving = new GroupServing({ ...common, specs, epoch, lacking: () => applier.absent });
+  applier.onStatus(() => serving.lackingChanged());
+  const pulling = new GroupPulling({ ...common, onData: (data) => protocol.setData(data) });
+  const holding = new Holding({ ...common, namespaces: () => serving.capture?.namespaces ?? [] });
+  const late = new LateObjects({ ...common, find: finderAt(parts) });
+  const onRestored = (message: string) => happenings.notice({ code: "ObjectRestored", message });
+  const shown = new ShownObject({ ...common, specs, onRestored });
+  const covered = coveredBy(common, specs, serving);
+  const gate = new GroupGate({ name, site: config.site, gates, covered, cert: () => protocol.cert() });
+  const hosted = { ...common, applier, specs, happenings, serving, pulling, holding, late, shown, gate };
+  const host = new SiteHost(hosted);
+  const protocol: GroupProtocol = new GroupProtocol({
+    ...common,
+    actions: new SiteActions(host),
+    isSource: () => specs.isSource,
+    keptData: (of) => pulling.keptFor(of),
+  });
+  const ending = new GroupEnding({
+    ...common,
+    journal,
+    serving,
+    protocol,
+    hasObject: () => specs.object !== undefined,
+  });
+  return { ...hosted, host, protocol, ending, covered };
+}
+
+function applierOf({ parts, journal, log, onChange }: RoomsOptions): Applier {
+  const { client, discovery, config, clock, random } = parts;
+  const origin = readOrigin(journal);
+  const mode = origin === "copy" || origin === "none" ? "standby" : origin === "held" ? "held" : "active";
+  const applier = new Applier({ journal, client, discovery, site: config.site, mode, clock, random, log });
+  applier.onStatus(() => onChange());
+  return applier;
+}
+
+function coveredBy(
+  options: { readonly site: string; readonly journal: Journal },
+  specs: GroupSpecs,
+  serving: GroupServing,
+): GroupRooms["covered"] {
+  const namespaces = new GroupNamespaces(options);
+  return () => {
+    const spec = specs.group?.spec;
+    if (spec === undefined) return undefined;
+    const { capture } = serving;
+    return { spec, namespaces: namespaces.here(spec, capture?.synced === true ? capture.namespaces : undefined) };
+  };
+}

@@ -1,0 +1,59 @@
+import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
+import type { GroupRooms } from "./group-rooms.ts";
+import { explainFence } from "./guard-scope.ts";
+import type { GroupAges } from "./metrics.ts";
+import { readOrigin } from "./origin.ts";
+
+/** What status is made of. `orphaned`: the group was opened as what a deleted one left behind. */
+export function viewOf(group: GroupRooms, orphaned: boolean) {
+  const { specs, serving, pulling, applier, journal, happenings } = group;
+  const { capture } = serving;
+  const report = capture?.report();
+  return {
+    group: specs.group,
+    object: specs.object,
+    specError: specs.error,
+    // What does nothing is told once it is known what the group holds.
+    specWarnings: specs.warnings(report?.synced === true ? capture?.keys() : undefined),
+    failover: explained(group),
+    gateProblem: group.gate.problem,
+    capture: report,
+    applier: applier.status(),
+    origin: readOrigin(journal),
+    orphaned,
+    serving: serving.offers,
+    pulling: pulling.active,
+    standbyAgeMs: pulling.ageMs(),
+    journalSynced: journal.synced,
+    streamError: pulling.error,
+    outcomes: happenings.outcomes,
+    notices: happenings.notices,
+    lastStart: happenings.lastStart,
+    late: group.late.entries,
+    divergent: journal.divergentKeys(),
+  };
+}
+
+function explained({ protocol, specs, parts }: GroupRooms): FailoverSnapshot | undefined {
+  const snapshot = protocol.snapshot();
+  return snapshot === undefined ? undefined : explainFence(snapshot, specs.group?.spec, parts.guards.unguarded);
+}
+
+export function agesOf({ serving, pulling, protocol, parts }: GroupRooms): GroupAges {
+  return {
+    durableMs: () => serving.capture?.lag.durableAgeMs ?? pulling.ageMs(),
+    appliedMs: () => serving.capture?.lag.appliedAgeMs,
+    eventMs: () => (serving.capture === undefined ? undefined : parts.pool.lastEventAgeMs()),
+    witnessMs: () => protocol.snapshot()?.witness.heardAgoMs ?? undefined,
+  };
+}
+
+/** What stands in the way of a switchover away from or to this site, as far as it can be told from here. */
+export function findingsOf({ applier, protocol }: GroupRooms): string[] {
+  const { failingCount, conflictCount, deletesPaused } = applier.status();
+  const found = [...protocol.preflight()];
+  if (failingCount > 0) found.push(`${failingCount} objects cannot be applied here`);
+  if (conflictCount > 0) found.push(`${conflictCount} objects exist here that Lifeboat has not made`);
+  if (deletesPaused !== undefined) found.push(`${deletesPaused.pending} deletes wait to be confirmed here`);
+  return found;
+}
