@@ -1,6 +1,7 @@
 /** `npm run chaos -- [--scenario NAME] [--rounds N] [--profile test|fast] [--without-guards] [--accumulate] [--json]` */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { LifeboatError, messageOf } from "../../src/errors.ts";
+import { randomFrom } from "../random.ts";
 import { keep, readRows, tableOf } from "./results.ts";
 import { runRound, type RoundResult } from "./round.ts";
 import { doubleFault, scenarios, sets, type Scenario } from "./scenarios.ts";
@@ -35,17 +36,6 @@ function chosen(names: readonly string[]): Scenario[] {
     }
     return [...found];
   });
-}
-
-/** mulberry32, so that a seed gives the same double faults again. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
 
 async function run(flags: Flags): Promise<number> {

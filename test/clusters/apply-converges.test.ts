@@ -1,18 +1,8 @@
 import { expect, test } from "vitest";
 import { keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
+import { randomFrom } from "../random.ts";
 import { type ApplyBench, applyBench, atEast, configMap, deployment, eventually, never, ns } from "./apply-harness.ts";
-
-/** Small and fast, and the same numbers for the same seed (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 const names = ["a", "b", "c", "d", "e", "f"];
 const stepCount = 120;

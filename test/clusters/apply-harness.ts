@@ -13,6 +13,7 @@ import { keyOf, type ObjectKey } from "../../src/objects/key.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import type { ChangeRecord } from "../../src/objects/record.ts";
 import { createLog, silentLog } from "../../src/telemetry/log.ts";
+import { definitionOf } from "../definition.ts";
 import { kubeconfigs } from "./sites.ts";
 
 /**
@@ -251,20 +252,8 @@ export function anyKind(name: string): {
 } {
   const group = "apply.test.lifeboat";
   const kind = `${name[0]?.toUpperCase()}${name.slice(1)}${process.pid}${Date.now().toString(36)}`;
-  const plural = `${kind.toLowerCase()}s`;
-  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
   return {
-    definition: {
-      apiVersion: "apiextensions.k8s.io/v1",
-      kind: "CustomResourceDefinition",
-      metadata: { name: `${plural}.${group}` },
-      spec: {
-        group,
-        scope: "Namespaced",
-        names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-        versions: [{ name: "v1", served: true, storage: true, schema }],
-      },
-    },
+    definition: definitionOf({ group, kind, plural: `${kind.toLowerCase()}s` }),
     one: (namespace, spec) => ({ apiVersion: `${group}/v1`, kind, metadata: { name: "one", namespace }, spec }),
   };
 }

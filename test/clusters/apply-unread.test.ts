@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
+import { definitionOf } from "../definition.ts";
 import {
   type ApplyBench,
   applyBench,
@@ -18,23 +19,11 @@ const group = "unread.test.lifeboat";
 
 /** Two versions of a kind, of which the newer or the older is stored. */
 function definition(kind: string, stored: "v1" | "v2", isBroken: boolean): KubeObject {
-  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
-  const version = (name: string) => ({ name, served: true, storage: name === stored, schema });
   const service = { namespace: "default", name: "nowhere" };
   const webhook = { clientConfig: { service }, conversionReviewVersions: ["v1"] };
-  const plural = `${kind.toLowerCase()}s`;
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: {
-      group,
-      scope: "Namespaced",
-      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-      versions: [version("v2"), version("v1")],
-      conversion: isBroken ? { strategy: "Webhook", webhook } : { strategy: "None" },
-    },
-  };
+  const conversion = isBroken ? { strategy: "Webhook", webhook } : { strategy: "None" };
+  const plain = definitionOf({ group, kind, plural: `${kind.toLowerCase()}s`, versions: ["v2", "v1"], stored });
+  return { ...plain, spec: { ...(plain["spec"] as object), conversion } };
 }
 
 interface Kind {

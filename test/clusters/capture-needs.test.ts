@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { KubeObject } from "../../src/objects/object.ts";
+import { definitionOf } from "../definition.ts";
 import {
   configMap,
   eventually,
@@ -222,32 +223,14 @@ test("cluster-scoped objects come with the group that needs them, and leave with
 test("custom resources bring their definition, also one that is created while the group is followed", async () => {
   const ns = east.fresh();
   const space = await makeNamespace(east.writer, ns);
-  const plural = `toys${process.pid}`;
-  const group = "capture.example.com";
-  const crd = {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: {
-      group,
-      scope: "Namespaced",
-      names: { plural, kind: `Toy${process.pid}`, singular: `toy${process.pid}` },
-      versions: [
-        {
-          name: "v1",
-          served: true,
-          storage: true,
-          schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-        },
-      ],
-    },
-  };
+  const [group, kind] = ["capture.example.com", `Toy${process.pid}`];
+  const crd = definitionOf({ group, kind, plural: `toys${process.pid}` });
   const follower = east.source.capture(ns, selecting({ namespaces: { names: [ns] } }));
   await follower.capture.whenSynced({ signal: east.source.signal });
   await east.writer.apply(crd);
   const toy: KubeObject = {
     apiVersion: `${group}/v1`,
-    kind: `Toy${process.pid}`,
+    kind,
     metadata: { name: "bear", namespace: ns },
     spec: { size: 3 },
   };

@@ -11,6 +11,7 @@ import { DigestTable } from "../../src/objects/digest.ts";
 import { parseJson } from "../../src/objects/json.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
+import { definitionOf } from "../definition.ts";
 import {
   configMap,
   eventually,
@@ -143,24 +144,7 @@ function build(kind: string, ns: number, name: string, value: number, labelled: 
   }
 }
 
-const crd: KubeObject = {
-  apiVersion: "apiextensions.k8s.io/v1",
-  kind: "CustomResourceDefinition",
-  metadata: { name: `${crdPlural}.${crdGroup}` },
-  spec: {
-    group: crdGroup,
-    scope: "Namespaced",
-    names: { plural: crdPlural, kind: crdKind },
-    versions: [
-      {
-        name: "v1",
-        served: true,
-        storage: true,
-        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-      },
-    ],
-  },
-};
+const crd = definitionOf({ group: crdGroup, kind: crdKind, plural: crdPlural });
 
 async function perform(operation: Operation, onSpec: (spec: SelectionSpec) => void = () => undefined): Promise<void> {
   switch (operation.op) {

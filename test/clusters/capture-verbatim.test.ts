@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { KubeObject } from "../../src/objects/object.ts";
+import { definitionOf } from "../definition.ts";
 import {
   configMap,
   eventually,
@@ -23,18 +24,7 @@ test("unknown fields and large integers of custom resources travel byte for byte
   const ns = east.fresh();
   await makeNamespace(east.writer, ns);
   const [group, plural, kind] = ["verbatim.example.com", `odds${process.pid}`, `Odd${process.pid}`];
-  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
-  const crd: KubeObject = {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: {
-      group,
-      scope: "Namespaced",
-      names: { plural, kind },
-      versions: [{ name: "v1", served: true, storage: true, schema }],
-    },
-  };
+  const crd = definitionOf({ group, kind, plural });
   await east.writer.apply(crd);
   try {
     await east.writer.served(group, kind);

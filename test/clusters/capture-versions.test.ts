@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { PeerVersions } from "../../src/agent/peer-versions.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { keyOf } from "../../src/objects/key.ts";
+import { definitionOf } from "../definition.ts";
 import { eventually, makeNamespace, selecting, startSource, useSource } from "./capture-harness.ts";
 import { kubeconfigs } from "./sites.ts";
 
@@ -9,22 +10,10 @@ import { kubeconfigs } from "./sites.ts";
 
 const east = useSource();
 
-function definition(group: string, kind: string): KubeObject {
-  const plural = `${kind.toLowerCase()}s`;
-  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
-  const versions = ["v1", "v1beta1"].map((name) => ({ name, served: true, storage: name === "v1", schema }));
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: { group, scope: "Namespaced", names: { kind, plural, singular: kind.toLowerCase() }, versions },
-  };
-}
-
 test("a kind is read in the version that the peer serves too, and anew when the peer serves another", async () => {
   const ns = east.fresh();
   const [group, kind] = ["versions.example.com", `Dual${process.pid}`];
-  const crd = definition(group, kind);
+  const crd = definitionOf({ group, kind, plural: `duals${process.pid}`, versions: ["v1", "v1beta1"] });
   await makeNamespace(east.writer, ns);
   await east.writer.apply(crd);
   await east.writer.served(group, kind);

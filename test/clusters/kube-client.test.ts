@@ -11,6 +11,7 @@ import { resources, type KubeResource } from "../../src/kube/resource.ts";
 import { kubeStatusOf } from "../../src/kube/status.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
+import { definitionOf } from "../definition.ts";
 import { configMap, eventually, namespace } from "./capture-harness.ts";
 import { startFlakyLink } from "./flaky-link.ts";
 import { kubeconfigs } from "./sites.ts";
@@ -132,7 +133,7 @@ test("discovery sees kinds come and go, and a broken API group leaves the others
 
   const group = "discovery.example.com";
   const plural = `things${process.pid}`;
-  const crd = definition(group, plural, ["v1", "v1beta1"]);
+  const crd = definitionOf({ group, kind: `Thing${process.pid}`, plural, versions: ["v1", "v1beta1"] });
   const crdAt = { name: crd.metadata.name };
   const broken = {
     apiVersion: "apiregistration.k8s.io/v1",
@@ -173,26 +174,6 @@ test("discovery sees kinds come and go, and a broken API group leaves the others
     await running;
   }
 });
-
-function definition(group: string, plural: string, versions: string[]): KubeObject {
-  const kind = plural.replace(/^things/, "Thing");
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: {
-      group,
-      scope: "Namespaced",
-      names: { plural, kind },
-      versions: versions.map((name, i) => ({
-        name,
-        served: true,
-        storage: i === 0,
-        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-      })),
-    },
-  };
-}
 
 test("one of several processes leads, and each leader has a higher incarnation than all before", async () => {
   const timings = { durationMs: 1_000, renewDeadlineMs: 700, retryMs: 100 };

@@ -6,6 +6,7 @@ import { builtInProfiles } from "../../src/render/profiles/table.ts";
 import { fromHeld } from "../../src/render/marks.ts";
 import { render } from "../../src/render/render.ts";
 import type { Facts, Role } from "../../src/render/types.ts";
+import { definitionOf } from "../definition.ts";
 import { withoutMarks } from "../unit/render/helpers.ts";
 import { recordOf, Site } from "./render-site.ts";
 
@@ -189,26 +190,12 @@ describe("an application", () => {
 
 describe("custom resources of operators", () => {
   /** A small structural definition stands in for the operator's own. */
-  function definitionOf(kind: string): KubeObject {
-    const [group = "", name = ""] = kind.split("/");
-    const plural = `${name.toLowerCase()}s`;
-    const schema = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
-    return {
-      apiVersion: "apiextensions.k8s.io/v1",
-      kind: "CustomResourceDefinition",
-      metadata: {
-        name: `${plural}.${group}`,
-        ...(group.endsWith(".k8s.io") || group.endsWith("x-k8s.io")
-          ? { annotations: { "api-approved.kubernetes.io": "unapproved, for tests" } }
-          : {}),
-      },
-      spec: {
-        group,
-        scope: "Namespaced",
-        names: { kind: name, plural, singular: name.toLowerCase() },
-        versions: [{ name: "v1", served: true, storage: true, schema: { openAPIV3Schema: schema } }],
-      },
-    };
+  function standInOf(operatorKind: string): KubeObject {
+    const [group = "", kind = ""] = operatorKind.split("/");
+    const standIn = definitionOf({ group, kind, plural: `${kind.toLowerCase()}s` });
+    if (!group.endsWith(".k8s.io") && !group.endsWith("x-k8s.io")) return standIn;
+    const annotations = { "api-approved.kubernetes.io": "unapproved, for tests" };
+    return { ...standIn, metadata: { ...standIn.metadata, annotations } };
   }
 
   const kinds = [...builtInProfiles.keys()].filter((kind) =>
@@ -219,7 +206,7 @@ describe("custom resources of operators", () => {
 
   it("are held on the standby by their profile and come back as they were", async () => {
     for (const kind of kinds) {
-      const definition = definitionOf(kind);
+      const definition = standInOf(kind);
       definitions.push(definition);
       await Promise.all([east.apply(definition), west.apply(definition)]);
     }
