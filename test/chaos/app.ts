@@ -1,18 +1,13 @@
 /** What runs in the chaos runs: pods that write, about every 20 ms, that they run. */
 import type { KubeObject } from "../../src/objects/object.ts";
 import { busyboxImage } from "../bed/images.ts";
+import { beatLoop } from "../demo/beats.ts";
 
 export const namespace = "chaos";
 export const ledger = "ledger";
 
 /** A pod without any grace leaves the API server before its processes are dead, and nobody but a guard waits for those. */
 const graceSeconds = 1;
-
-const beat = [
-  "trap 'exit 0' TERM",
-  "mkfifo /tmp/tick; exec 3<>/tmp/tick",
-  'while :; do read up rest < /proc/uptime; echo "$up" >> "/beats/$NODE.$POD"; read -t 0.02 x <&3; done',
-].join("; ");
 
 /** Objects of the application; each pod writes the machine's uptime into a file `NODE.POD` of `beatsDir`. */
 export function application(beatsDir: string): KubeObject[] {
@@ -37,7 +32,7 @@ export function application(beatsDir: string): KubeObject[] {
                 name: "beat",
                 image: busyboxImage,
                 imagePullPolicy: "Never",
-                command: ["sh", "-c", beat],
+                command: ["sh", "-c", `trap 'exit 0' TERM; ${beatLoop}`],
                 env: [field("NODE", "spec.nodeName"), field("POD", "metadata.name")],
                 volumeMounts: [{ name: "beats", mountPath: "/beats" }],
               },

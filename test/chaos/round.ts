@@ -1,9 +1,9 @@
 /** One scenario once: what the pods wrote, against what was promised. */
 import { setTimeout as delay } from "node:timers/promises";
-import { overlapMs } from "../demo/beats.ts";
+import { overlapMs, uptimeMs } from "../demo/beats.ts";
 import { waitFor } from "../pair/wait.ts";
 import type { Scenario } from "./scenarios.ts";
-import { sites, uptimeMs, type SiteName, type Stage } from "./stage.ts";
+import { sites, type SiteName, type Stage } from "./stage.ts";
 import { numberAt, Writer } from "./writer.ts";
 
 export interface RoundResult {

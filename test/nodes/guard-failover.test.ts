@@ -9,11 +9,11 @@ import { startBed } from "../bed/bed.ts";
 import { run } from "../bed/command.ts";
 import { holderOf } from "../bed/places.ts";
 import type { Bed } from "../bed/running.ts";
-import { overlapMs, readBeats, type Interval } from "../demo/beats.ts";
+import { overlapMs, readBeats, uptimeMs, type Interval } from "../demo/beats.ts";
 import { hasCondition, startPair, type Pair } from "../pair/pair.ts";
 import { waitFor } from "../pair/wait.ts";
 import { groupSpec, runLifeboat } from "./agent-harness.ts";
-import { beating, crash, namespace, uptimeMs } from "./guard-harness.ts";
+import { beating, crash, namespace } from "./guard-harness.ts";
 
 const group = "shop";
 const timing = profileTiming("test");

@@ -1,5 +1,5 @@
 /** One site with a real node and its guard, and an agent's side of the guard protocol that says what a test wants. */
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { GuardDesk, type GuardedSide } from "../../src/agent/guards.ts";
 import { systemClock } from "../../src/clock.ts";
@@ -16,6 +16,7 @@ import { agnhostImage, busyboxImage } from "../bed/images.ts";
 import { findProcesses, signalPid } from "../bed/processes.ts";
 import type { BedProcess } from "../bed/processes.ts";
 import type { Bed } from "../bed/running.ts";
+import { beatLoop } from "../demo/beats.ts";
 import { guardName, pairName, writeCertificates } from "../pair/files.ts";
 import { spawnGuard, writeGuardConfig } from "../pair/guard.ts";
 
@@ -152,9 +153,7 @@ async function sceneOn(bed: Bed): Promise<GuardScene> {
 /** A Deployment whose pod writes the machine's uptime into a file of its own about every 20 ms, and serves HTTP. */
 export function beating(name: string, beatsDir: string, change: Record<string, unknown> = {}): unknown {
   const labels = { app: name };
-  const beat =
-    "mkfifo /tmp/tick; exec 3<>/tmp/tick; " +
-    'while :; do read up rest < /proc/uptime; echo "$up" >> "/beats/$NODE.$HOSTNAME"; read -t 0.02 x <&3; done';
+  const field = (variable: string, fieldPath: string) => ({ name: variable, valueFrom: { fieldRef: { fieldPath } } });
   return {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -172,8 +171,8 @@ export function beating(name: string, beatsDir: string, change: Record<string, u
               name: "beat",
               image: busyboxImage,
               imagePullPolicy: "Never",
-              command: ["sh", "-c", beat],
-              env: [{ name: "NODE", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } }],
+              command: ["sh", "-c", beatLoop],
+              env: [field("NODE", "spec.nodeName"), field("POD", "metadata.name")],
               volumeMounts: [{ name: "beats", mountPath: "/beats" }],
             },
             {
@@ -193,11 +192,6 @@ export function beating(name: string, beatsDir: string, change: Record<string, u
 export async function apply(bed: Bed, ...objects: unknown[]): Promise<void> {
   const input = JSON.stringify({ apiVersion: "v1", kind: "List", items: objects });
   await bed.kubectl("east", ["apply", "-f", "-"], { input });
-}
-
-/** Milliseconds of the machine's uptime. */
-export async function uptimeMs(): Promise<number> {
-  return Number((await readFile("/proc/uptime", "utf8")).split(" ")[0]) * 1000;
 }
 
 /** Ends one program of a site as a crash does: it alone, and not the shims of containers that it has started. */

@@ -2,20 +2,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { run } from "../bed/command.ts";
 import { holderOf } from "../bed/places.ts";
-import { readBeats } from "../demo/beats.ts";
+import { readBeats, uptimeMs } from "../demo/beats.ts";
 import { spawnGuard } from "../pair/guard.ts";
 import { waitFor } from "../pair/wait.ts";
-import {
-  apply,
-  beating,
-  certOf,
-  crash,
-  namespace,
-  startGuardScene,
-  timing,
-  uptimeMs,
-  type GuardScene,
-} from "./guard-harness.ts";
+import { apply, beating, certOf, crash, namespace, startGuardScene, timing, type GuardScene } from "./guard-harness.ts";
 
 /** From the end of the last copy of a lease: τ + P + S of the profile. */
 const stopBoundMs = timing.stopBoundMs;
