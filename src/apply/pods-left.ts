@@ -73,28 +73,39 @@ interface Search {
   readonly signal: AbortSignal;
 }
 
-/** Whether a chain of controllers leads from the object to one of these workloads. */
-export async function comesFrom(site: GroupSite, object: KubeObject, search: Search): Promise<boolean> {
-  const owner = object.metadata.ownerReferences?.find((reference) => reference.controller === true);
-  const { namespace = "" } = object.metadata;
-  if (owner === undefined || search.depth >= ownersMaxDepth) return false;
-  const resource = site.options.discovery.resource(owner.apiVersion, owner.kind);
-  if (resource === undefined || !resource.namespaced) return false;
-  const key = formatKey({ group: groupOf(owner.apiVersion), kind: owner.kind, namespace, name: owner.name });
-  if (search.workloads.has(key)) return true;
-  const seen = search.known.get(key);
-  if (seen !== undefined) return seen;
-  const answer = await ownerComesFrom(site, resource, { namespace, name: owner.name }, search);
-  search.known.set(key, answer);
-  return answer;
+/** Where the controller of an object is. */
+export interface Controller {
+  readonly resource: KubeResource;
+  readonly place: { readonly namespace: string; readonly name: string };
+  readonly key: ObjectKey;
 }
 
-async function ownerComesFrom(
-  site: GroupSite,
-  resource: KubeResource,
-  place: { readonly namespace: string; readonly name: string },
-  search: Search,
-): Promise<boolean> {
-  const live = await site.options.client.find(resource, place, { signal: search.signal });
-  return live !== undefined && comesFrom(site, live, { ...search, depth: search.depth + 1 });
+/** The controller of an object; `undefined` where it has none in its namespace, of a kind that the site serves. */
+export function controllerOf(site: GroupSite, { metadata }: KubeObject): Controller | undefined {
+  const owner = metadata.ownerReferences?.find((reference) => reference.controller === true);
+  if (owner === undefined) return undefined;
+  const { apiVersion, kind, name } = owner;
+  const resource = site.options.discovery.resource(apiVersion, kind);
+  if (resource === undefined || !resource.namespaced) return undefined;
+  const { namespace = "" } = metadata;
+  return {
+    resource,
+    place: { namespace, name },
+    key: formatKey({ group: groupOf(apiVersion), kind, namespace, name }),
+  };
+}
+
+/** Whether a chain of controllers leads from the object to one of these workloads. */
+export async function comesFrom(site: GroupSite, object: KubeObject, search: Search): Promise<boolean> {
+  const { workloads, known, depth, signal } = search;
+  const controller = depth < ownersMaxDepth ? controllerOf(site, object) : undefined;
+  if (controller === undefined) return false;
+  const { resource, place, key } = controller;
+  if (workloads.has(key)) return true;
+  const seen = known.get(key);
+  if (seen !== undefined) return seen;
+  const live = await site.options.client.find(resource, place, { signal });
+  const answer = live !== undefined && (await comesFrom(site, live, { ...search, depth: depth + 1 }));
+  known.set(key, answer);
+  return answer;
 }

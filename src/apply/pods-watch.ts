@@ -1,9 +1,9 @@
 import { linkedAbort } from "../abort.ts";
 import type { ProfileSpec } from "../config/group.ts";
-import { formatKey, keyOf, type ObjectKey } from "../objects/key.ts";
-import { groupOf, type KubeObject, marks } from "../objects/object.ts";
+import { keyOf, type ObjectKey } from "../objects/key.ts";
+import { type KubeObject, marks } from "../objects/object.ts";
 import { leavesRunning } from "../render/kinds/leaving.ts";
-import { isOver, ownersMaxDepth, slowAfterMs } from "./pods-left.ts";
+import { controllerOf, isOver, ownersMaxDepth, slowAfterMs } from "./pods-left.ts";
 import { isOperators, stopRuns } from "./runs.ts";
 import type { GroupSite } from "./site.ts";
 
@@ -49,14 +49,11 @@ async function rootOf(
   object: KubeObject,
   search: { known: Map<ObjectKey, KubeObject | undefined>; depth: number; signal: AbortSignal },
 ): Promise<KubeObject | undefined> {
-  const owner = object.metadata.ownerReferences?.find((reference) => reference.controller === true);
-  const { namespace = "" } = object.metadata;
-  if (owner === undefined || search.depth >= ownersMaxDepth) return undefined;
-  const resource = site.options.discovery.resource(owner.apiVersion, owner.kind);
-  if (resource === undefined || !resource.namespaced) return undefined;
-  const key = formatKey({ group: groupOf(owner.apiVersion), kind: owner.kind, namespace, name: owner.name });
+  const controller = search.depth < ownersMaxDepth ? controllerOf(site, object) : undefined;
+  if (controller === undefined) return undefined;
+  const { resource, place, key } = controller;
   if (search.known.has(key)) return search.known.get(key);
-  const live = await site.options.client.find(resource, { namespace, name: owner.name }, { signal: search.signal });
+  const live = await site.options.client.find(resource, place, { signal: search.signal });
   const root =
     live === undefined || isGroups(site, live)
       ? live
