@@ -3,6 +3,7 @@ import { normalise } from "../../src/capture/normalise.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
 import { removedObjects } from "../../src/apply/removed.ts";
+import { definitionOf } from "../definition.ts";
 import {
   type ApplyBench,
   applyBench,
@@ -18,26 +19,11 @@ import { kubeconfigs } from "./sites.ts";
 
 /** What operators run at a site that stops. Their kinds stand in for them; what they would do, the tests do. */
 
-function definition(group: string, version: string, kind: string, plural: string): KubeObject {
-  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: {
-      group,
-      scope: "Namespaced",
-      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-      versions: [{ name: version, served: true, storage: true, schema }],
-    },
-  };
-}
-
 const definitions = [
-  definition("elasticsearch.k8s.elastic.co", "v1", "Elasticsearch", "elasticsearches"),
-  definition("kafka.strimzi.io", "v1", "Kafka", "kafkas"),
-  definition("core.strimzi.io", "v1", "StrimziPodSet", "strimzipodsets"),
-  definition("tekton.dev", "v1", "TaskRun", "taskruns"),
+  definitionOf({ group: "elasticsearch.k8s.elastic.co", kind: "Elasticsearch", plural: "elasticsearches" }),
+  definitionOf({ group: "kafka.strimzi.io", kind: "Kafka", plural: "kafkas" }),
+  definitionOf({ group: "core.strimzi.io", kind: "StrimziPodSet", plural: "strimzipodsets" }),
+  definitionOf({ group: "tekton.dev", kind: "TaskRun", plural: "taskruns" }),
 ];
 
 let setUp: (ApplyBench & AsyncDisposable) | undefined;
