@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { profileTiming } from "../../src/failover/timing.ts";
 import { startBed } from "../bed/bed.ts";
 import { run } from "../bed/command.ts";
+import { busyboxImage } from "../bed/images.ts";
 import { holderOf } from "../bed/places.ts";
 import type { Bed } from "../bed/running.ts";
 import { overlapMs, readBeats, uptimeMs, type Interval } from "../demo/beats.ts";
@@ -81,9 +82,9 @@ async function isolate(site: string, peer: string): Promise<void> {
 }
 
 /** Creates the group where it runs, or changes how it is fenced. */
-async function protect(site: string, policy: "Guard" | "Unproven"): Promise<void> {
+async function protect(site: string, policy: "Guard" | "Unproven", more: readonly string[] = []): Promise<void> {
   const failover = { automatic: true, fencing: { policy } } as const;
-  await pair.applyGroup(site, group, groupSpec([namespace], { failover }), signal);
+  await pair.applyGroup(site, group, groupSpec([namespace, ...more], { failover }), signal);
 }
 
 /** What the guard of a site's node says that it would stop. */
@@ -221,4 +222,31 @@ test("created anew it is guarded again", async () => {
   await settled("east", "west");
   expect(await listed("east")).toMatch(/shop +shop +leased/);
   expect(await listed("west")).toMatch(/shop +shop +fenced/);
+});
+
+test("a namespace that leaves the group is let go at the standby, and something else may run in it there", async () => {
+  const spare = { apiVersion: "v1", kind: "Namespace", metadata: { name: "spare" } };
+  const own = {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: "own", namespace: "spare" },
+    spec: { containers: [{ name: "main", image: busyboxImage, imagePullPolicy: "Never", command: ["sleep", "3600"] }] },
+  };
+  const apply = (site: string, object: unknown) =>
+    bed.kubectl(site, ["apply", "-f", "-"], { input: JSON.stringify(object) });
+  await apply("east", spare);
+  await protect("east", "Guard", ["spare"]);
+  await expect.poll(() => listed("west"), { timeout: patienceMs, interval: 1000 }).toMatch(/shop +shop spare +fenced/);
+  await expect(apply("west", own)).rejects.toThrow("runs at east");
+  await protect("east", "Guard");
+  await expect.poll(() => listed("west"), { timeout: 2 * patienceMs, interval: 2000 }).toMatch(/shop +shop +fenced/);
+  const runs = async () => {
+    await apply("west", spare);
+    await apply("west", own);
+    const phase = await bed.kubectl("west", ["-n", "spare", "get", "pod", "own", "-o", "jsonpath={.status.phase}"]);
+    return phase === "Running" ? true : undefined;
+  };
+  const patient = () => runs().catch(() => undefined);
+  await waitFor("a pod in it", patient, { limitMs: patienceMs, everyMs: 1000, signal });
+  await settled("east", "west");
 });
