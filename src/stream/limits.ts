@@ -17,8 +17,14 @@ export const fullBatchBytes = 64 * 1024;
 /** Credit that a batch costs beside its bytes, so that credit also bounds how many small ones wait. */
 export const batchOverheadBytes = 256;
 
-/** After a batch that was not full, the next one waits this long, so that a burst costs few messages. */
-export const batchSpacingMs = 2;
+/**
+ * After a batch that was not full, the next one waits this long: each one costs a message, a commit with its fsync and
+ * an answer, and in a burst it is the processor that everybody waits for.
+ */
+export const batchSpacingMs = 10;
+
+/** After an Ack the next one waits this long: at a burst each change is applied by itself. */
+export const ackSpacingMs = 10;
 
 /** Credit of a new stream, and the least: two batches in flight. */
 export const windowBytesMin = 256 * 1024;

@@ -8,6 +8,7 @@ import { decodeRecords, expandRecords } from "../rpc/records.ts";
 import { compareChunks, entriesBytes, isOlderEpoch, type CompareChunk } from "./compare.ts";
 import type { ChangeSink, SinkBatch } from "./doors.ts";
 import {
+  ackSpacingMs,
   batchBytesMax,
   batchOverheadBytes,
   checkEveryMs,
@@ -274,6 +275,7 @@ class SinkSession {
     for (;;) {
       await this.#ackDue.wait({ signal });
       await this.#channel.send({ kind: "ack", durable: this.#durable, applied: this.#applied() }, { signal });
+      await this.#options.clock.sleep(ackSpacingMs, { signal });
     }
   };
 

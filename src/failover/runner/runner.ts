@@ -76,6 +76,7 @@ export class FailoverRunner {
   readonly #unguarded: ActionQueue;
   readonly #timeline: Timeline;
   readonly #wake = new Pulse();
+  #sleepsUntilMs = 0;
   readonly #events: AgentEvent[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #failed = Promise.withResolvers<never>();
@@ -230,6 +231,7 @@ export class FailoverRunner {
       const waitMs = nextWakeAgent(this.#state) - clock.monotonicMs();
       if (waitMs <= 0) this.#feed({ type: "tick" });
       const pauseMs = Math.min(Math.max(waitMs, wakeEarliestMs), wakeLatestMs);
+      this.#sleepsUntilMs = clock.monotonicMs() + pauseMs;
       await this.#pause(pauseMs, signal);
     }
   }
@@ -273,7 +275,8 @@ export class FailoverRunner {
     if (!effects.some(({ type }) => type === "startRunning" || type === "stopRunning"))
       this.#stopWhatNobodyAsked(state);
     for (const effect of effects) this.#perform(effect);
-    this.#wake.raise();
+    // Most steps change no deadline, and at a standby there is one for each commit.
+    if (nextWakeAgent(state) < this.#sleepsUntilMs) this.#wake.raise();
     for (const listener of this.#listeners) listener();
   }
 
