@@ -8,8 +8,8 @@ import type { Bed } from "../bed/running.ts";
 import { guardName, pairName, writeConfig } from "./files.ts";
 import type { GuardFile, TlsFiles } from "./files.ts";
 
-const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-const shippedFlags = ["--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"];
+/** As an installed one is started. */
+const program = fileURLToPath(new URL("../../src/lifeboat.mjs", import.meta.url));
 
 export interface GuardLayout {
   readonly dir: string;
@@ -42,6 +42,6 @@ export async function writeGuardConfig(bed: Bed, layout: GuardLayout): Promise<s
 
 /** Starts a guard; it is started again with its site, before container runtime and kubelet. */
 export function spawnGuard(bed: Bed, site: string, configPath: string): BedProcess {
-  const argv = [process.execPath, ...shippedFlags, program, "guard", "--config", configPath];
+  const argv = [process.execPath, program, "guard", "--config", configPath];
   return bed.site(site).spawn("guard", argv, { network: "site", atBoot: true });
 }
