@@ -26,7 +26,7 @@ function expectFigures(result: DemoResult | undefined): void {
   if (result === undefined) throw new Error("the demo has printed no result");
   const { journalLagMs, applyLagMs, timeline, ...figures } = result;
   expect(figures.notReplicated).toEqual([]);
-  // 20 a second for 15 s, and until the kill.
+  // 20 a second for 12 s, and until the kill.
   expect(figures.acknowledged).toBeGreaterThan(200);
   expect(figures.lostChanges).toBe(0);
   expect(figures.rpoMs).toBe(0);

@@ -13,7 +13,7 @@ import { untilArmed } from "./protect.ts";
 
 const writesPerS = 20;
 /** Canaries, which measure the lag, go once a second: long enough for a median. */
-const writingMs = 15_000;
+const writingMs = 12_000;
 
 /** Begins to write, shows the lag until automatic failover is armed at least, and leaves the writer at work. */
 export async function change(stage: Stage, step: Step): Promise<string> {

@@ -63,4 +63,6 @@ test("what a later change has overwritten is not lost", () => {
   const entries = [1, 2, 3].map((seq) => ({ seq, key, ackedAtMs: seq * 100 }));
   expect(lossesOf(entries, new Map([[key, 3]]), 400)).toEqual({ lost: 0, rpoMs: 0 });
   expect(lossesOf(entries, new Map([[key, 2]]), 400)).toEqual({ lost: 1, rpoMs: 100 });
+  // An object that nobody has asked about.
+  expect(lossesOf(entries, new Map(), 400)).toEqual({ lost: 3, rpoMs: 300 });
 });
