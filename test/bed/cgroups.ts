@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { LifeboatError } from "../../src/errors.ts";
 import { signalPid } from "./processes.ts";
 
 const root = "/sys/fs/cgroup";
@@ -86,6 +87,40 @@ export async function freeze(bedId: string, site: string, frozen: boolean): Prom
     () => true,
     () => false,
   );
+}
+
+/** Short, so that what is held back goes on soon. */
+const quotaPeriodUs = 10_000;
+
+/**
+ * Gives processes of a bed, together, no more than `cores` of the machine's processors, for as long as the bed is there.
+ * Rejects with NeedsRoot where the machine's cgroups cannot be written.
+ */
+export async function limitProcessor(
+  bedId: string,
+  name: string,
+  pids: readonly number[],
+  cores: number,
+): Promise<void> {
+  const bed = join(isV2 ? root : join(root, "cpu"), bedFolder(bedId));
+  const own = join(bed, name);
+  const quotaUs = Math.round(cores * quotaPeriodUs);
+  try {
+    await mkdir(own, { recursive: true });
+    await delegate(bed);
+    if (isV2) {
+      await writeFile(join(own, "cpu.max"), `${quotaUs} ${quotaPeriodUs}`);
+    } else {
+      await writeFile(join(own, "cpu.cfs_period_us"), String(quotaPeriodUs));
+      await writeFile(join(own, "cpu.cfs_quota_us"), String(quotaUs));
+    }
+    for (const pid of pids) await writeFile(join(own, "cgroup.procs"), String(pid));
+  } catch (cause) {
+    throw new LifeboatError("NeedsRoot", "processes cannot be limited: the machine's cgroups cannot be written", {
+      hint: "run it as root, with the cpu controller there",
+      cause,
+    });
+  }
 }
 
 /** The kernel needs a moment after the last process before a cgroup can be removed. */

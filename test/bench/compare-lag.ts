@@ -14,7 +14,7 @@ import { createPlaces, measureLag, places } from "./lagmeter.ts";
 import type { LagOptions, LagResult, Place } from "./lagmeter.ts";
 import { namespaceNames } from "./objects.ts";
 import { median, percentile, round } from "./statistics.ts";
-import { lowerPriority, pidOf, rssMiB } from "./usage.ts";
+import { limitCores, pidOf, rssMiB } from "./usage.ts";
 
 export interface Load {
   readonly bed: BedOptions;
@@ -22,10 +22,11 @@ export interface Load {
   readonly perSecond: number;
   readonly seconds: number;
   /**
-   * The standby's control plane gives way to everything else, and the rate is lowered to what the source's takes: it is
-   * the standby that falls behind, not the writer. @default false
+   * The standby's control plane has no more than this of the processors, and the rate is lowered to what the source's
+   * takes: it is the standby that falls behind, not the writer, and by as much with the bare loop as with ours. Needs
+   * root. @default no limit
    */
-  readonly overload?: boolean;
+  readonly standbyCores?: number;
   /** The time of each side is cut into so many parts, which take turns. */
   readonly turns: number;
 }
@@ -109,13 +110,18 @@ async function oneRound(bed: Bed, load: Load, signal: AbortSignal): Promise<LagR
   try {
     const bare = await prepareBare(pair, load, signal);
     const ours = await prepareOurs(pair, load, signal);
-    if (load.overload === true) await lowerPriority(bed, "west", ["etcd", "kube-apiserver", "kube-controller-manager"]);
+    if (load.standbyCores !== undefined) {
+      await limitCores(bed, "west", ["etcd", "kube-apiserver", "kube-controller-manager"], load.standbyCores);
+    }
     const run = { from, to, seconds: load.seconds / load.turns, signal };
-    const perSecond = load.overload === true ? await sustainable(bare, load, run) : load.perSecond;
+    const perSecond = load.standbyCores !== undefined ? await sustainable(bare, load, run) : load.perSecond;
     const sampling = linkedAbort(signal);
     const sampled = sampleLag(pair, { site: "east", group: "bench", signal: sampling.signal });
     const before = await memory(bed);
-    const found = await takeTurns({ bare, ours }, perSecond, load, run);
+    // At a lower rate fewer of them, so that each changes as often.
+    const share = perSecond / load.perSecond;
+    const turn = { bare: bare.slice(0, load.objectCount * share), ours: ours.slice(0, load.objectCount * share) };
+    const found = await takeTurns(turn, perSecond, load, run);
     const after = await memory(bed);
     sampling.abort(new Error("sampled"));
     const { journalMs } = await sampled;
@@ -175,8 +181,8 @@ async function sustainable(places: readonly Place[], load: Load, run: Run): Prom
 }
 
 /** Numbers of the tries are below those that count. */
-function firstCountedSeq({ perSecond, overload }: Load): number {
-  return overload === true ? 1 + triesMaxCount * perSecond * trySeconds : 1;
+function firstCountedSeq({ perSecond, standbyCores }: Load): number {
+  return standbyCores !== undefined ? 1 + triesMaxCount * perSecond * trySeconds : 1;
 }
 
 async function withLoop<T>(places: readonly Place[], { from, to }: Run, work: () => Promise<T>): Promise<T> {

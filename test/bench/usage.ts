@@ -1,8 +1,8 @@
 /** What a process of a bed uses, read from the kernel. */
-import { readdir, readFile, writeFile } from "node:fs/promises";
-import { setPriority } from "node:os";
+import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { LifeboatError } from "../../src/errors.ts";
+import { limitProcessor } from "../bed/cgroups.ts";
 import { findProcesses, isWrapper } from "../bed/processes.ts";
 import type { Bed } from "../bed/running.ts";
 
@@ -61,16 +61,8 @@ export async function cpuPercent(
   return after.map((ticks, at) => ((ticks - (before[at] ?? 0)) / ticksPerS / seconds) * 100);
 }
 
-/** Of two that want the processor, one with this niceness gets a tenth of what the other gets. */
-const lowNiceness = 10;
-
-/** Has programs of a site give way to everything else, with all their threads. Needs no privilege. */
-export async function lowerPriority(bed: Bed, site: string, programs: readonly string[]): Promise<void> {
-  const wanted = new Set(programs.map((program) => `${site}/${program}`));
-  for (const found of await findProcesses(bed.dir)) {
-    if (!wanted.has(found.name) || isWrapper(found)) continue;
-    for (const thread of await readdir(`/proc/${found.pid}/task`)) setPriority(Number(thread), lowNiceness);
-    // Where the kernel groups processes by session, niceness counts within a group alone, and the group has its own.
-    await writeFile(`/proc/${found.pid}/autogroup`, String(lowNiceness)).catch(() => undefined);
-  }
+/** Gives programs of a site, together, no more than this many cores. Rejects with NeedsRoot without root. */
+export async function limitCores(bed: Bed, site: string, programs: readonly string[], cores: number): Promise<void> {
+  const pids = await Promise.all(programs.map(async (program) => pidOf(bed, `${site}/${program}`)));
+  await limitProcessor(bed.id, `${site}-limited`, pids, cores);
 }
