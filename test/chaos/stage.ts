@@ -1,5 +1,5 @@
 /** Two sites with real nodes, a witness, guards, and an application whose pods say when they run. */
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { GroupSpecInput } from "../../src/config/group.ts";
 import { moveAnnotations } from "../../src/config/requests.ts";
@@ -7,9 +7,10 @@ import { profileTiming, type Timing } from "../../src/failover/timing.ts";
 import { resources } from "../../src/kube/resource.ts";
 import { pathOf, placeOf } from "../../src/kube/resource.ts";
 import { startBed } from "../bed/bed.ts";
+import { killRestartable } from "../bed/restartable.ts";
 import { findProcesses, isWrapper } from "../bed/processes.ts";
 import type { Bed } from "../bed/running.ts";
-import { readBeats, type Interval } from "../demo/beats.ts";
+import { readBeats, uptimeMs, type Interval } from "../demo/beats.ts";
 import { hasCondition, startPair, type Pair } from "../pair/pair.ts";
 import { waitFor } from "../pair/wait.ts";
 import { application, namespace } from "./app.ts";
@@ -190,7 +191,8 @@ export class Stage {
         await faults.resume(`${site}/${name}`).catch(() => undefined);
       await faults.resume(site).catch(() => undefined);
       if (!(await this.runs(`${site}/etcd`))) await faults.restore(site);
-      await this.#again(site, "kube-apiserver");
+      if (!(await this.runs(`${site}/kube-apiserver`))) this.#again.get(site)?.();
+      this.#again.delete(site);
       if (this.options.guards && !(await this.runs(`${site}/guard`))) this.pair.startGuard(site);
       if (!(await this.runs(`${site}/agent`))) this.pair.spawn(site);
     }
@@ -198,24 +200,15 @@ export class Stage {
     if (!(await this.runs("witness/witness"))) this.pair.spawn("witness");
   }
 
-  /** Command lines of programs that were killed one by one, to start them again. */
-  readonly #killed = new Map<string, string[]>();
-
-  async #again(site: SiteName, program: string): Promise<void> {
-    const argv = this.#killed.get(`${site}/${program}`);
-    if (argv === undefined || (await this.runs(`${site}/${program}`))) return;
-    this.bed.site(site).spawn(program, argv, { network: "site" });
-    this.#killed.delete(`${site}/${program}`);
-  }
+  /** What starts the API servers that were killed alone. */
+  readonly #again = new Map<SiteName, () => void>();
 
   /** SIGKILL of one program of a site. */
   async kill(site: SiteName, program: "kube-apiserver" | "agent" | "guard"): Promise<void> {
     const name = `${site}/${program}`;
-    const found = (await findProcesses(this.bed.dir)).find((each) => each.name === name && !isWrapper(each));
-    if (found === undefined) return;
-    const argv = (await readFile(`/proc/${found.pid}/cmdline`, "utf8")).split("\0").slice(0, -1);
-    this.#killed.set(name, argv);
-    await this.bed.faults.kill(name);
+    if (!(await this.runs(name))) return;
+    if (program === "kube-apiserver") this.#again.set(site, await killRestartable(this.bed, site, program));
+    else await this.bed.faults.kill(name);
   }
 
   async runs(name: string): Promise<boolean> {
@@ -249,9 +242,4 @@ export class Stage {
     await this.pair.close();
     await this.bed.stop();
   }
-}
-
-/** Milliseconds of the machine's uptime: the clock that the pods write. */
-export async function uptimeMs(): Promise<number> {
-  return Number((await readFile("/proc/uptime", "utf8")).split(" ")[0]) * 1000;
 }

@@ -8,7 +8,7 @@ import type { KubeClient } from "../../src/kube/client.ts";
 import { type KubeResource, resources } from "../../src/kube/resource.ts";
 import { groupOf, type KubeObject } from "../../src/objects/object.ts";
 import { startBed } from "../bed/bed.ts";
-import { findProcesses, isWrapper } from "../bed/processes.ts";
+import { killRestartable } from "../bed/restartable.ts";
 import type { BedOptions } from "../bed/options.ts";
 import type { Bed } from "../bed/running.ts";
 import { hasCondition, type Pair, startPair } from "../pair/pair.ts";
@@ -156,11 +156,8 @@ function sceneOf(bed: Bed, pair: Pair, stopping: AbortController): Scene {
 /** Ends a site's API server as a crash does and starts it again with the same flags; the agent lives on. */
 export async function restartApiServer(scene: Scene, site: SiteName): Promise<void> {
   const { bed, signal } = scene;
-  const name = `${site}/kube-apiserver`;
-  const found = (await findProcesses(bed.dir)).find((each) => each.name === name && !isWrapper(each));
-  const argv = (await readFile(`/proc/${found?.pid}/cmdline`, "utf8")).split("\0").slice(0, -1);
-  await bed.faults.kill(name);
-  bed.site(site).spawn("kube-apiserver", argv, { network: "site" });
+  const startAgain = await killRestartable(bed, site, "kube-apiserver");
+  startAgain();
   const answers = async () => (await scene.client(site).request("GET", "/readyz", { signal })) === "ok" || undefined;
   await waitFor(`API server of ${site}`, answers, { limitMs: patienceMs, signal });
 }
@@ -295,13 +292,18 @@ export async function expectSame(
     const [east, west] = await Promise.all([contents(scene, "east", namespaces), contents(scene, "west", namespaces)]);
     const names = [...new Set([...Object.keys(east), ...Object.keys(west)])];
     const differing = names.filter((name) => JSON.stringify(sorted(east[name])) !== JSON.stringify(sorted(west[name])));
-    const texts = differing.map((name) => `${name}:\n  ${JSON.stringify(east[name])}\n  ${JSON.stringify(west[name])}`);
+    const texts = differing.map((name) => `${name}:\n  ${shown(east[name])}\n  ${shown(west[name])}`);
     difference = texts.join("\n");
     return differing.length === 0 ? true : undefined;
   };
   await waitFor(`the same at both sites`, probe, { limitMs, signal: scene.signal }).catch((error: unknown) => {
     throw new Error(`${String(error)}: ${difference}`, { cause: error });
   });
+}
+
+/** Objects may be as large as an API server takes. */
+function shown(value: unknown): string {
+  return (JSON.stringify(value) ?? "nothing").slice(0, 2_000);
 }
 
 function sorted(value: unknown): unknown {

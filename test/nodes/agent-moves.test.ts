@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { hasCondition } from "../pair/pair.ts";
@@ -11,6 +11,7 @@ import {
   configMap,
   dataOf,
   deployment,
+  expectSame,
   groupSpec,
   isCaughtUp,
   namespace,
@@ -58,9 +59,9 @@ async function expectActive(site: SiteName): Promise<void> {
 }
 
 /** Nothing stands in the way, by its own word: leases and readiness come back some seconds after a move. */
-async function untilFit(site: SiteName, to: SiteName): Promise<void> {
+async function untilFit(site: SiteName, to: SiteName, name = group): Promise<void> {
   const fit = async () =>
-    (await scene.lifeboat(site, "switchover", group, "--to", to, "--dry-run")).code === 0 || undefined;
+    (await scene.lifeboat(site, "switchover", name, "--to", to, "--dry-run")).code === 0 || undefined;
   await waitFor(`a clean preflight at ${site}`, fit, { limitMs: moveLimitMs, signal: scene.signal });
 }
 
@@ -179,4 +180,67 @@ it("the standby's API server refuses a hand-made scale and says what to do; so d
   await scene.bed.kubectl("west", ["-n", "shop", "scale", "deployment", "web", "--replicas=3"]);
   await scene.until("the scale", "west", web, (found) => replicasOf(found) === 3);
   expect((await scene.status("east", group)).leases).toMatchObject({ gate: "in force" });
+});
+
+describe("a pilot light", () => {
+  const noted = (ns: string, by: string) => configMap(ns, "note", { by });
+  const objectsOf = (ns: string): readonly KubeObject[] => [
+    namespace(ns),
+    noted(ns, "east"),
+    secret(ns, "key", "v"),
+    deployment(ns, "web", 2),
+  ];
+
+  /** Everything is in the journal of west, and nothing of it in its API server. */
+  async function expectJournalAlone(name: string): Promise<void> {
+    const received = async () => {
+      const [source, standby] = [await scene.status("east", name), await scene.status("west", name)];
+      const isSame = isCaughtUp(standby) && standby.counts?.objects === source.counts?.objects;
+      return isSame ? standby.counts : undefined;
+    };
+    const limits = { limitMs: moveLimitMs, signal: scene.signal };
+    const { withheld = 0, objects } = await waitFor(`all of ${name} in the journal`, received, limits);
+    // The group itself is one of them: its spec is in force here.
+    expect(withheld + 1).toBe(objects);
+    expect(withheld).toBeGreaterThanOrEqual(objectsOf(name).length);
+    for (const object of objectsOf(name)) expect(await scene.find("west", object)).toBeUndefined();
+  }
+
+  it.each(["pilot", "spare"])("has a group in its journal and applies nothing of it (%s)", async (name) => {
+    await scene.apply("east", ...objectsOf(name));
+    await scene.pair.applyGroup("east", name, groupSpec([name], { standby: "PilotLight" }), scene.signal);
+    await scene.untilStatus("active", "east", name, ({ role }) => role === "active", moveLimitMs);
+    await expectJournalAlone(name);
+  });
+
+  it("is brought up whole by a failover", async () => {
+    await scene.apply("east", noted("pilot", "east, later"), configMap("pilot", "late", { a: "1" }));
+    await expectJournalAlone("pilot");
+    await untilFit("west", "west", "pilot");
+    const moved = await scene.lifeboat("west", "failover", "pilot", "--to", "west", "--wait");
+    expect(moved).toMatchObject({ code: 0, err: "" });
+    await scene.untilStatus("active", "west", "pilot", ({ role }) => role === "active", moveLimitMs);
+    expect(dataOf(await scene.find("west", noted("pilot", "")))).toEqual({ by: "east, later" });
+    expect(await scene.find("west", secret("pilot", "key", ""))).toMatchObject({
+      data: secret("pilot", "key", "v")["data"],
+    });
+    expect(dataOf(await scene.find("west", configMap("pilot", "late")))).toEqual({ a: "1" });
+    const [east, west] = [deployment("pilot", "web", 0), deployment("pilot", "web", 2)];
+    await scene.until("two ready pods", "west", west, (found) => {
+      return (found?.["status"] as { readyReplicas?: number } | undefined)?.readyReplicas === 2;
+    });
+    expect(replicasOf(await scene.find("east", east))).toBe(0);
+  });
+
+  it("becomes a warm standby by an edit of the spec", async () => {
+    await expectJournalAlone("spare");
+    await scene.pair.applyGroup("east", "spare", groupSpec(["spare"]), scene.signal);
+    await expectSame(scene, ["spare"]);
+    const { counts } = await scene.untilStatus("warm", "west", "spare", (status) => {
+      return isCaughtUp(status) && status.counts?.withheld === 0;
+    });
+    expect(counts?.applied).toBe(counts?.objects);
+    expect(replicasOf(await scene.find("west", deployment("spare", "web", 0)))).toBe(0);
+    expect(replicasOf(await scene.find("east", deployment("spare", "web", 2)))).toBe(2);
+  });
 });
