@@ -28,8 +28,9 @@ function expectFigures(result: DemoResult | undefined): void {
   expect(figures.notReplicated).toEqual([]);
   // 20 a second for 12 s, and until the kill.
   expect(figures.acknowledged).toBeGreaterThan(200);
-  expect(figures.lostChanges).toBe(0);
-  expect(figures.rpoMs).toBe(0);
+  // A change that was acknowledged within the journal lag before the kill may be lost: one in 50 ms, at 20 a second.
+  expect(figures.lostChanges).toBeLessThanOrEqual(1);
+  expect(figures.rpoMs).toBeLessThan(1_000);
   for (const lag of [journalLagMs, applyLagMs]) {
     expect(lag.p50).toBeGreaterThan(0);
     expect(lag.p99).toBeGreaterThanOrEqual(lag.p50 ?? Infinity);
