@@ -58,6 +58,7 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
     })),
     ...applier.findings.map(({ code, key, message }) => ({ code, object: key, message })),
   ].slice(0, listedMaxCount);
+  const withheld = Object.values(applier.withheld).reduce((sum, count) => sum + count, 0);
   return withoutUndefined({
     observedGeneration: object?.metadata.generation,
     role,
@@ -72,9 +73,9 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
       ...(role === "active"
         ? {}
         : {
-            applied: Math.max(0, applier.objects - applier.pending),
+            applied: Math.max(0, applier.objects - applier.pending - withheld),
             pending: applier.pending,
-            withheld: Object.values(applier.withheld).reduce((sum, count) => sum + count, 0),
+            withheld,
             failed: applier.failingCount,
           }),
     },

@@ -76,7 +76,7 @@ export class Follower implements SiteListener {
     const { signal } = options;
     const { journal, view, options: parts } = this.#site;
     this.#signal = signal;
-    const pending = [...journal.entries()].filter(([, head]) => head.hash === "").map(([key]) => key);
+    const pending = [...journal.entries()].filter(([key, head]) => head.hash === "" && this.#wasHere(key));
     const stopCommits = journal.onCommit((keys) => this.#committed(keys));
     using _kinds = this.#site.followKinds({ signal, onKinds: () => this.#lookAtWithheld() });
     try {
@@ -85,7 +85,10 @@ export class Follower implements SiteListener {
       for (const [key] of journal.entries()) this.watermark.received(key, 1);
       this.#reached();
       await abortable(this.#site.open("standby", this, { signal: options.siteSignal }), signal);
-      await this.deletes.resume(pending, view.spec);
+      await this.deletes.resume(
+        pending.map(([key]) => key),
+        view.spec,
+      );
       this.#opened = true;
       this.#lookAtAll();
       // Everything may have come while this site was still being looked at.
@@ -160,7 +163,7 @@ export class Follower implements SiteListener {
       const head = journal.head(key);
       if (head === undefined) continue;
       this.watermark.received(key, head.seq);
-      if (head.hash === "") deleted++;
+      if (head.hash === "" && this.#wasHere(key)) deleted++;
     }
     const all = view.changed(keys);
     // A new spec is applied when everything that it may change is.
@@ -174,6 +177,18 @@ export class Follower implements SiteListener {
     else this.#wasCurrent = false;
     void this.deletes.relax(journal.pendingDeletes).catch(() => undefined);
     this.#report();
+  }
+
+  /** What came and went while the link was down has never been here: nobody loses it by its delete. */
+  #wasHere(key: ObjectKey): boolean {
+    const { journal, copies, view } = this.#site;
+    if (view.hasSpec && copies.get(view.keyAtSite(key)) !== undefined) return true;
+    try {
+      return journal.read(key)?.object !== "";
+    } catch {
+      // What cannot be read any more was there once.
+      return true;
+    }
   }
 
   /** The journal's position; a new ring starts the numbers over. */

@@ -28,6 +28,16 @@ test("more deletes at once than the guard allows pause, also over a restart, unt
   expect(bench.applier.status().deletesPaused).toBeUndefined();
 });
 
+test("what came and went while nothing was heard of it is no delete that the guard counts", async () => {
+  await using bench = await applyBench(guard);
+  const { namespace } = bench;
+  await bench.send(ns(namespace), await atEast(bench, configMap(namespace, "stays", {})));
+  await bench.settled();
+  await bench.sendDeletes(...names.map((name) => keyOf(configMap(namespace, name, {}))));
+  await eventually(() => bench.journal.pendingDeletes === 0);
+  expect(bench.applier.status().deletesPaused).toBeUndefined();
+});
+
 test("a pause ends by itself when the objects come back at the source", async () => {
   await using bench = await applyBench(guard);
   const { namespace, west } = bench;

@@ -29,6 +29,13 @@ describe("the conditions of a healthy group", () => {
   });
 });
 
+describe("the counts of a standby", () => {
+  it("call applied only what is neither pending nor held back on purpose", () => {
+    const view = standbyView({ applier: { objects: 9, pending: 2, withheld: { PilotLight: 4, NeverStandby: 1 } } });
+    expect(statusOf(view).counts).toMatchObject({ objects: 9, applied: 2, pending: 2, withheld: 5 });
+  });
+});
+
 describe("each condition about objects says how many, and the findings say which", () => {
   it.each<{ type: string; says: string; finding?: object; view: GroupView }>([
     {
