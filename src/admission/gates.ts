@@ -217,7 +217,7 @@ export class AdmissionGates {
   #wanted(group: string): KubeObject[] {
     const { subject, state, nodes } = this.#gates.get(group) ?? {};
     if (subject === undefined || state === undefined) return [];
-    return [gateParameter(group, state, nodes), gatePolicy(subject), gateBinding(subject)];
+    return [gateParameter(group, state, nodes), gatePolicy(subject, state), gateBinding(subject)];
   }
 
   /** Brings the gate to what is wanted now; never rejects but for the signal. */

@@ -133,7 +133,14 @@ const anyNode = "!has(params.spec.anyNode) || params.spec.anyNode";
 const controllers = "object.metadata.ownerReferences.filter(one, has(one.controller) && one.controller)";
 const ownerOf = `has(object.metadata.ownerReferences) && ${controllers}.size() > 0 ? ${controllers}[0].kind + '/' + ${controllers}[0].name : ''`;
 
-export function gatePolicy({ group, spec, site, namespaces }: GateSubject): KubeObject {
+/**
+ * For half a minute after a start an API server may not know the parameter's kind, and can decide nothing. An open gate
+ * refuses nothing then: people's writes must not fail at the site that runs the group; a closed one refuses everything.
+ */
+export function gatePolicy(
+  { group, spec, site, namespaces }: GateSubject,
+  { open }: Pick<GateState, "open">,
+): KubeObject {
   const first = firstSite(spec);
   const named = new Map(namespaces.map((name) => [name, namespaceAt(spec, name, site, first)]));
   const rule = (apiGroups: string[], kinds: string[], operations: string[]): unknown => ({
@@ -147,7 +154,7 @@ export function gatePolicy({ group, spec, site, namespaces }: GateSubject): Kube
     kind: "ValidatingAdmissionPolicy",
     metadata: metadataOf(group),
     spec: {
-      failurePolicy: "Fail",
+      failurePolicy: open ? "Ignore" : "Fail",
       paramKind: { apiVersion: "lifeboat.dev/v1alpha1", kind: "Gate" },
       matchConstraints: {
         resourceRules: [
