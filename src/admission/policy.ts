@@ -14,7 +14,7 @@ import { gatedExpression, scaledKinds, text } from "./expressions.ts";
 
 /** Label on all three, with the group's name. */
 export const gateLabel = "lifeboat.dev/gate";
-/** Keeps the parameter from going unnoticed: without it the API server refuses every pod of the group. */
+/** Keeps the parameter's loss from going unnoticed: without it a closed gate refuses every pod of the group. */
 export const gateFinalizer = "lifeboat.dev/gate";
 export const gateManager = "lifeboat-gate";
 
