@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
+const temporary = "test/temporary.ts";
 const operators = "test/clusters/apply-operators.test.ts";
 
 /**
@@ -24,7 +25,13 @@ export default defineConfig({
     projects: [
       {
         root,
-        test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 20_000, sequence: { groupOrder: 0 } },
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts"],
+          setupFiles: [temporary],
+          testTimeout: 20_000,
+          sequence: { groupOrder: 0 },
+        },
       },
       {
         root,
@@ -37,6 +44,7 @@ export default defineConfig({
           include: ["test/clusters/**/*.test.ts"],
           exclude: [operators],
           globalSetup: ["test/clusters/setup.ts"],
+          setupFiles: [temporary],
           testTimeout: 120_000,
           retry: 1,
           hookTimeout: 120_000,
@@ -50,6 +58,7 @@ export default defineConfig({
           name: "operators",
           include: [operators],
           globalSetup: ["test/clusters/setup.ts"],
+          setupFiles: [temporary],
           testTimeout: 120_000,
           retry: 1,
           hookTimeout: 120_000,
