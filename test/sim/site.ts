@@ -123,7 +123,19 @@ export class Site {
     const record = { ...(this.records[g] ?? this.world.reducers.emptyRecord), incarnation };
     this.records[g] = record;
     this.world.note(this.key, `g${g} begins here`);
-    for (const agent of this.agents) if (agent.leading && agent.process.alive) agent.begin(g, record);
+    const leader = this.leaseHolder;
+    leader?.process.deliver(() => {
+      // One that slept meanwhile finds that another agent has written.
+      if (leader.leading && this.records[g]?.incarnation === record.incarnation) leader.begin(g, record);
+    });
+  }
+
+  /** The agent that leads forgets the group; one that sleeps goes on to believe in it. */
+  private forget(g: number): void {
+    const leader = this.leaseHolder;
+    if (leader === null) return;
+    leader.intents[g] = null;
+    leader.states[g] = leader.leading ? (this.released[g] ?? null) : null;
   }
 
   /** Nobody lets go of the group for too long: its end is no longer waited for. */
@@ -143,19 +155,20 @@ export class Site {
     this.released[g] = held && state !== null ? { ...state, phase: { type: "Released" } } : null;
     // The standby keeps what it knows: it may have promised.
     if (held) this.records[g] = { ...world.reducers.emptyRecord, incarnation: this.records[g]?.incarnation ?? 0 };
-    for (const agent of this.agents) {
-      agent.intents[g] = null;
-      agent.states[g] = agent.leading ? (this.released[g] ?? null) : null;
-    }
+    this.forget(g);
   }
 
   /** The witness has let go of the group. */
   releasedGroup(g: number, agent: AgentHost, record: SiteRecord): void {
     const state = agent.states[g];
     if (state?.phase.type !== "Released" || this.present[g] !== true) return;
+    // The end is a write like any other: one that slept through it, and through a new beginning, ends nothing.
+    if (!this.write(g, record)) {
+      agent.states[g] = null;
+      return;
+    }
     const held = state.record.cert === null || state.record.cert.holder === this.key;
     if (held) this.desired[g] = true;
-    this.records[g] = record;
     if (held && this.world.exists[g] === true) {
       this.beginGroup(g, true);
       return;
@@ -164,10 +177,7 @@ export class Site {
     this.deleted[g] = false;
     this.ending[g] = false;
     this.released[g] = held ? state : null;
-    for (const each of this.agents) {
-      each.intents[g] = null;
-      if (!held) each.states[g] = null;
-    }
+    this.forget(g);
     this.world.oracle.onReleased(g, this.key, held);
   }
 
