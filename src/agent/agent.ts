@@ -8,7 +8,7 @@ import { systemClock, type Random } from "../clock.ts";
 import type { AgentConfig } from "../config/agent.ts";
 import { LifeboatError } from "../errors.ts";
 import { ExchangeLinks } from "../failover/runner/links.ts";
-import { claimIncarnation } from "../failover/runner/records.ts";
+import { claimIncarnation, type DurableRecords } from "../failover/runner/records.ts";
 import { StateFile } from "../journal/state.ts";
 import { connect, type KubeClient } from "../kube/client.ts";
 import { Discovery } from "../kube/discovery.ts";
@@ -23,6 +23,7 @@ import { replicationService } from "../rpc/replication.ts";
 import { startRpcServer } from "../rpc/server.ts";
 import { createLog, safeError, type Log } from "../telemetry/log.ts";
 import { startTelemetryServer } from "../telemetry/server.ts";
+import { ElectedAgent, type LeaderSetup } from "./elected.ts";
 import { GroupSet } from "./group-set.ts";
 import { followNodes } from "./guard-nodes.ts";
 import { GuardDesk } from "./guards.ts";
@@ -62,8 +63,17 @@ export async function runAgent(config: AgentConfig, { env, signal }: AgentEnviro
     path: join(config.dataDir, "agent.db"),
     ...(journalKey === undefined ? {} : { key: journalKey }),
   });
+  const common = { config, log, certificates, client, journalKey };
+  const machine = await readBootId();
   try {
-    await new Agent({ config, log, certificates, client, journalKey, records }).run({ signal });
+    if (config.election === undefined) await new Agent({ ...common, records, bootIds: [machine] }).run({ signal });
+    else {
+      const { election } = config;
+      const setup = { ...common, election, local: records, machine, clock: systemClock, random: Math.random };
+      const lead = (leader: LeaderSetup, options: { signal: AbortSignal }): Promise<void> =>
+        new Agent({ ...common, ...leader }).run(options);
+      await new ElectedAgent({ ...setup, lead }).run({ signal });
+    }
   } finally {
     records.close();
     certificates.close();
@@ -71,13 +81,14 @@ export async function runAgent(config: AgentConfig, { env, signal }: AgentEnviro
   }
 }
 
-interface AgentSetup {
+interface AgentSetup extends Partial<LeaderSetup> {
   readonly config: AgentConfig;
   readonly log: Log;
   readonly certificates: Certificates;
   readonly client: KubeClient;
   readonly journalKey: Uint8Array | undefined;
-  readonly records: StateFile;
+  readonly records: DurableRecords;
+  readonly bootIds: readonly string[];
 }
 
 class Agent {
@@ -92,7 +103,7 @@ class Agent {
   async run({ signal }: { signal: AbortSignal }): Promise<void> {
     const { config, log, records, certificates } = this.#setup;
     const clock = this.#clock;
-    const incarnation = await claimIncarnation(records, clock);
+    const incarnation = await claimIncarnation(records, clock, this.#setup.above);
     const common = { clock, random: this.#random, log };
     const links = new ExchangeLinks({
       pair: config.pair,
@@ -103,7 +114,7 @@ class Agent {
       peers: config.peers.map(({ site, address }) => ({ site, address })),
       ...common,
     });
-    const parts = await this.#parts(incarnation, links);
+    const parts = this.#parts(incarnation, links);
     const groups = new GroupSet(parts, signal);
     this.#groups = groups;
     const expect = { pair: config.pair, roles: ["site"] as const };
@@ -140,8 +151,8 @@ class Agent {
   #ready = false;
   #groups: GroupSet | undefined;
 
-  async #parts(incarnation: number, links: ExchangeLinks): Promise<AgentParts> {
-    const { config, log, client, certificates, records, journalKey } = this.#setup;
+  #parts(incarnation: number, links: ExchangeLinks): AgentParts {
+    const { config, log, client, certificates, records, shared, onDeposed, bootIds, journalKey } = this.#setup;
     const common = { clock: this.#clock, random: this.#random, log };
     const discovery = new Discovery({ client, ...common });
     const metrics = new AgentMetrics({ site: config.site, clock: this.#clock });
@@ -186,10 +197,12 @@ class Agent {
       links,
       dataLinks,
       records,
+      shared,
+      onDeposed,
       events: new EventWriter({ client, component: "lifeboat-agent", instance: hostname(), clock: this.#clock, log }),
       metrics,
       incarnation,
-      bootId: await readBootId(),
+      bootIds,
       journalKey,
       ...common,
     };

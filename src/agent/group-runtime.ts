@@ -4,8 +4,11 @@ import type { ObjectDifference } from "../apply/diff.ts";
 import { compileSelection } from "../capture/selection.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import type { Command } from "../failover/agent-state.ts";
+import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome } from "../failover/runner/actions.ts";
+import { GroupRecords } from "../failover/runner/records.ts";
 import { Journal } from "../journal/journal.ts";
+import { compareEpochs } from "../objects/epoch.ts";
 import type { KubeObject } from "../objects/object.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
@@ -16,6 +19,7 @@ import type { GuardedSide } from "./guards.ts";
 import { keptObjects, type KeptObject } from "./kept.ts";
 import { type Origin, ranHere, readEnded, readOrigin, recalledOrigin, writeOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
+import { ownStates } from "./standby-data.ts";
 
 export interface GroupRuntimeOptions {
   readonly name: string;
@@ -54,18 +58,13 @@ export class GroupRuntime {
   /** Throws JournalCorrupt, JournalVersion or JournalFull. */
   constructor(options: GroupRuntimeOptions) {
     const { name, parts, signal } = options;
-    const { clock, random, config } = parts;
+    const { clock, random } = parts;
     this.name = name;
     this.#options = options;
     const log = parts.log.child({ group: name });
     this.#log = log;
-    this.journal = Journal.open({
-      path: journalPath(config.dataDir, name),
-      group: name,
-      ...(parts.journalKey === undefined ? {} : { key: parts.journalKey }),
-    });
-    // Before anything asks what is here.
-    if (ranHere(this.journal, parts.records, config.site)) this.#noteOrigin("own");
+    this.journal = openJournal(name, parts);
+    this.#takeOver(parts);
     this.#rooms = openRooms({
       ...options,
       journal: this.journal,
@@ -90,7 +89,24 @@ export class GroupRuntime {
     if (!this.orphaned) this.#rooms.specs.readKept();
   }
 
-  /** SQLite writes before it returns; only a failure comes later. */
+  /** What another process knew of this site counts, whatever the journal at hand says or lacks. */
+  #takeOver({ records, config, shared }: AgentParts): void {
+    const { journal } = this;
+    const { onUnopened } = this.#options;
+    if (shared?.journal(this.name).isEmpty === true) shareStates(journal).catch(onUnopened);
+    // Before anything asks what is here.
+    if (ranHere(journal, records, config.site)) this.#noteOrigin("own");
+    if (shared === undefined) return;
+    const { cert } = new GroupRecords(records, this.name).read();
+    const origin = readOrigin(journal);
+    if (cert?.holder !== config.site || origin === "copy" || origin === "none") return;
+    // Another agent led when this site took the group over: this journal is of before.
+    const epoch = formatEpoch(cert.epoch);
+    const stored = journal.epoch();
+    if (stored === undefined || compareEpochs(stored, epoch) < 0) journal.raiseEpoch(epoch).catch(onUnopened);
+  }
+
+  /** What is being written is read as if it were; only a failure comes later. */
   #noteOrigin(origin: Origin): void {
     writeOrigin(this.journal, origin).catch(this.#options.onUnopened);
   }
@@ -332,6 +348,21 @@ export class GroupRuntime {
     await this.#options.parts.metrics.close(this.name);
     this.journal.close();
   }
+}
+
+function openJournal(name: string, { config, journalKey, shared }: AgentParts): Journal {
+  return Journal.open({
+    path: journalPath(config.dataDir, name),
+    group: name,
+    ...(journalKey === undefined ? {} : { key: journalKey }),
+    ...(shared === undefined ? {} : { records: shared.journal(name) }),
+  });
+}
+
+/** An agent that was alone until now kept in the journal's file what others are to know. */
+async function shareStates(journal: Journal): Promise<void> {
+  const names = journal.ownStates().filter((name) => !ownStates.has(name));
+  await Promise.all(names.map((name) => journal.putState(name, journal.getOwnState(name))));
 }
 
 export function journalPath(dataDir: string, group: string): string {

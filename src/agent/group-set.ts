@@ -6,6 +6,8 @@ import { linkedAbort } from "../abort.ts";
 import { checkGroups } from "../config/check-groups.ts";
 import type { ProtectionGroup } from "../config/group.ts";
 import { parseGroup } from "../config/parse-group.ts";
+import { GroupRecords } from "../failover/runner/records.ts";
+import { Journal } from "../journal/journal.ts";
 import { Reflector, type ReflectorHandler, type ReflectorPhase } from "../kube/reflector.ts";
 import { resources } from "../kube/resource.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -36,6 +38,12 @@ const askAgainMs = 1000;
 /** A group's status is written at most this often, and at least {@link statusEveryMs} while its lag changes. */
 const statusDelayMs = 500;
 const statusEveryMs = 5000;
+
+/** Names of the groups that have a journal under `dataDir`. */
+export async function journalsIn(dataDir: string): Promise<string[]> {
+  const files = await readdir(dirname(journalPath(dataDir, "x"))).catch(() => [] as string[]);
+  return files.filter((file) => file.endsWith(".db")).map((file) => file.slice(0, -".db".length));
+}
 
 interface Entry {
   readonly runtime: GroupRuntime;
@@ -85,9 +93,32 @@ export class GroupSet {
 
   /** Opens the journals that are on disk; one that cannot be opened is reported and left alone. */
   async openJournals(): Promise<void> {
-    const folder = dirname(journalPath(this.#parts.config.dataDir, "x"));
-    const files = await readdir(folder).catch(() => [] as string[]);
-    for (const file of files) if (file.endsWith(".db")) this.#ensure(file.slice(0, -".db".length));
+    const { shared, config } = this.#parts;
+    const here = await journalsIn(config.dataDir);
+    if (shared === undefined) {
+      for (const name of here) this.#ensure(name);
+      return;
+    }
+    const known = new Set(shared.groups());
+    const isLive = (name: string): boolean => known.has(name) || new GroupRecords(shared, name).isLive();
+    // Filled by this agent while another one led, which has seen the group's end.
+    const over = shared.isFirst ? [] : here.filter((name) => !isLive(name));
+    for (const name of over) await this.#endUnknown(name);
+    for (const name of new Set([...known, ...here.filter((each) => !over.includes(each))])) this.#ensure(name);
+  }
+
+  async #endUnknown(name: string): Promise<void> {
+    const { config, clock, journalKey, log } = this.#parts;
+    const path = journalPath(config.dataDir, name);
+    try {
+      const journal = Journal.open({ path, group: name, ...(journalKey === undefined ? {} : { key: journalKey }) });
+      const divergent = journal.divergentKeys().length;
+      journal.close();
+      await endJournal(path, { divergent, wallMs: clock.wallMs() });
+      log.info({ group: name }, "the journal of a group that has ended is removed");
+    } catch (error) {
+      this.#unopened.note(name, error);
+    }
   }
 
   /** Follows the ProtectionGroups of this site until the signal aborts. */
@@ -340,6 +371,7 @@ export class GroupSet {
     await this.#close(name, entry, async () => {
       const divergent = runtime.journal.divergentKeys().length;
       await runtime.close({ forget: true });
+      await this.#parts.shared?.forgetJournal(name);
       const path = await endJournal(journalPath(config.dataDir, name), { divergent, wallMs: clock.wallMs() });
       if (path === undefined) return;
       const said = "the ended group's journal holds what nobody has looked at; it is kept";

@@ -43,6 +43,7 @@ export function agesOf({ serving, pulling, protocol, parts }: GroupRooms): Group
   return {
     durableMs: () => serving.capture?.lag.durableAgeMs ?? pulling.ageMs(),
     appliedMs: () => serving.capture?.lag.appliedAgeMs,
+    journalCount: () => serving.journalCount,
     eventMs: () => (serving.capture === undefined ? undefined : parts.pool.lastEventAgeMs()),
     witnessMs: () => protocol.snapshot()?.witness.heardAgoMs ?? undefined,
   };

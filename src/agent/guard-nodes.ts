@@ -67,6 +67,18 @@ export async function followNodes(options: GuardNodesOptions, { signal }: { sign
   await runTogether([(inner) => reflector.run(inner), review], { signal });
 }
 
+/** Boot ids of the kernels of the site's nodes that may run a group; those that are not real have none. */
+export async function bootIdsOfNodes(client: KubeClient, { signal }: { signal: AbortSignal }): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { items } of client.list(nodes, { signal })) {
+    for (const object of items) {
+      const { nodeInfo } = (object["status"] ?? {}) as { readonly nodeInfo?: { readonly bootID?: string } };
+      if (!siteNode(object).exempt && nodeInfo?.bootID !== undefined) found.push(nodeInfo.bootID);
+    }
+  }
+  return found.filter((bootId) => bootId !== "");
+}
+
 function siteNode(object: KubeObject): SiteNode {
   const { name, labels } = object.metadata;
   const { conditions = [] } = (object["status"] ?? {}) as {

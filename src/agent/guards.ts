@@ -2,7 +2,7 @@ import type { Clock } from "../clock.ts";
 import { LifeboatError } from "../errors.ts";
 import { compareCert, type Cert } from "../failover/epoch.ts";
 import type { FenceCap, GuardAnswer, GuardPoll } from "../failover/messages.ts";
-import type { StateFile } from "../journal/state.ts";
+import type { DurableRecords } from "../failover/runner/records.ts";
 import type { GuardHandlers } from "../rpc/guard.ts";
 import type { GuardedGroup, GuardOrders, GuardReport } from "../rpc/guard-messages.ts";
 import type { MessageChannel } from "../rpc/channel.ts";
@@ -44,7 +44,7 @@ export interface Fence {
 }
 
 export interface GuardDeskOptions {
-  readonly records: StateFile;
+  readonly records: DurableRecords;
   /** Groups that this site has to do with at present. */
   readonly groups: () => readonly GuardedSide[];
   readonly clock: Clock;

@@ -15,6 +15,8 @@ import type { GroupView } from "./status.ts";
 export interface GroupAges {
   durableMs(): number | undefined;
   appliedMs(): number | undefined;
+  /** Agents of the standby that keep the group's journal; none at a standby. */
+  journalCount(): number | undefined;
   /** Longest time since any watch of the group heard from its API server; none at a standby. */
   eventMs(): number | undefined;
   /** Time since the witness last answered for the group. */
@@ -71,6 +73,7 @@ export class AgentMetrics {
         const ageMs = ages.durableMs();
         return ageMs === undefined ? undefined : (this.#clock.wallMs() - ageMs) / 1000;
       }),
+      metrics.probe("lifeboat_standby_journals", { group }, () => ages.journalCount()),
       metrics.probe("lifeboat_reflector_last_event_age_seconds", { group }, () => inSeconds(ages.eventMs())),
       metrics.probe("lifeboat_apply_age_seconds", { group }, () => inSeconds(ages.appliedMs())),
       metrics.probe("lifeboat_witness_last_reply_age_seconds", { group }, () => inSeconds(ages.witnessMs())),

@@ -101,6 +101,11 @@ export class GroupProtocol {
   /** Waits for ever where another agent of this site leads. */
   async #deposed({ state }: FailoverRunner, signal: AbortSignal): Promise<void> {
     if (state.deposedBy <= state.record.incarnation) return;
+    const { onDeposed } = this.#options.parts;
+    if (onDeposed !== undefined) {
+      onDeposed(state.deposedBy);
+      await new Pulse().wait({ signal });
+    }
     this.#followedBy = Math.max(this.#followedBy, state.deposedBy);
     if (++this.#depositions < depositionsMax) return;
     this.#options.log.error(
@@ -126,7 +131,7 @@ export class GroupProtocol {
 
   async #open(group: ProtectionGroup): Promise<FailoverRunner> {
     const { parts, name, actions, isSource, log } = this.#options;
-    const { config, records, bootId, links, clock, random } = parts;
+    const { config, records, bootIds, links, clock, random } = parts;
     // One that failed has used its number up: what it had sent would make its successor's messages look old.
     const incarnation = await claimIncarnation(records, clock, this.#followedBy);
     return FailoverRunner.open({
@@ -139,7 +144,7 @@ export class GroupProtocol {
       },
       incarnation,
       records,
-      bootId,
+      bootIds,
       links,
       actions,
       clock,

@@ -1,13 +1,13 @@
 import type { WatchPool } from "../capture/pool.ts";
 import type { Clock } from "../clock.ts";
-import type { StateFile } from "../journal/state.ts";
 import { LifeboatError } from "../errors.ts";
+import type { DurableRecords } from "../failover/runner/records.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import type { Origin } from "./origin.ts";
 
 export interface RewindKeeperOptions {
   readonly pool: WatchPool;
-  readonly records: StateFile;
+  readonly records: DurableRecords;
   /** See {@link mayFollowRestored}. */
   readonly mayFollow: () => boolean;
   readonly clock: Clock;
@@ -20,7 +20,7 @@ const keepEveryMs = 10_000;
 const lookEveryMs = 1000;
 
 /** The latest versions of the API server that an earlier process has seen, for the pool. */
-export function readVersions(records: StateFile): ReadonlyMap<string, string> {
+export function readVersions(records: DurableRecords): ReadonlyMap<string, string> {
   const stored = records.getState(recordName);
   if (typeof stored !== "object" || stored === null) return new Map();
   return new Map(Object.entries(stored).filter((entry): entry is [string, string] => typeof entry[1] === "string"));

@@ -7,6 +7,7 @@ import type { ReplicationHandlers } from "../rpc/replication.ts";
 import type { ChangeSource } from "../stream/doors.ts";
 import { readHello, serveStream, type SourceChannel } from "../stream/serve.ts";
 import type { StreamMeter } from "../stream/session.ts";
+import { Readers } from "./readers.ts";
 
 /** A group that this site offers to its peer at present. */
 export interface ServedGroup {
@@ -36,6 +37,7 @@ export class ServedGroups implements ReplicationHandlers {
   readonly #clock: Clock;
   readonly #onPeerKinds: ((site: string, kinds: readonly ServedKind[]) => void) | undefined;
   readonly #groups = new Map<string, ServedGroup>();
+  readonly #readers = new WeakMap<ServedGroup, Readers>();
   readonly #watchers = new Set<Pulse>();
 
   constructor(options: ServedGroupsOptions) {
@@ -47,6 +49,7 @@ export class ServedGroups implements ReplicationHandlers {
   /** Offers the group until disposed. */
   offer(group: ServedGroup): Disposable {
     this.#groups.set(group.name, group);
+    this.#readers.set(group, new Readers(group.source, this.#clock));
     this.announce();
     return {
       [Symbol.dispose]: () => {
@@ -55,6 +58,12 @@ export class ServedGroups implements ReplicationHandlers {
         this.announce();
       },
     };
+  }
+
+  /** Streams of the group that have something of it on a disk and are heard. */
+  readerCount(name: string): number {
+    const group = this.#groups.get(name);
+    return (group === undefined ? undefined : this.#readers.get(group))?.count ?? 0;
   }
 
   /** An epoch or revision has changed: peers are told anew. */
@@ -96,7 +105,8 @@ export class ServedGroups implements ReplicationHandlers {
       });
     }
     using scope = linkedAbort(signal, group.signal);
-    await serveStream(group.source, opened, {
+    using reader = this.#readers.get(group)?.join();
+    await serveStream(reader?.source ?? group.source, opened, {
       site: this.#site,
       clock: this.#clock,
       signal: scope.signal,

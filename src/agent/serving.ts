@@ -12,11 +12,11 @@ import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
 import type { Log } from "../telemetry/log.ts";
-import { withAcknowledged } from "./acknowledged.ts";
 import { Background } from "./background.ts";
 import type { FinalDigest } from "./group-actions.ts";
 import type { GroupSpecs } from "./group-spec.ts";
 import { readOrigin } from "./origin.ts";
+import { withAcknowledged } from "./readers.ts";
 import type { AgentParts } from "./parts.ts";
 import { isRewound } from "./rewind.ts";
 import { within } from "./within.ts";
@@ -38,6 +38,8 @@ export interface ServingOptions {
 
 /** Whether the API server was restored while its objects were waited for is looked at this often. */
 const lookAgainMs = 1000;
+/** What is sealed has come to both agents of the target in milliseconds, or one of them is not well: then one is enough. */
+const keptWaitMs = 2000;
 
 /** The source side of a group at this site: what follows its objects, and the offer of them to the peer. */
 export class GroupServing {
@@ -68,6 +70,11 @@ export class GroupServing {
     return this.#durableSeq;
   }
 
+  /** Agents of the standby that keep the group's journal and are heard; undefined while it is not offered. */
+  get journalCount(): number | undefined {
+    return this.offers ? this.#options.parts.served.readerCount(this.#options.name) : undefined;
+  }
+
   /** Raised when {@link durableSeq} may have grown. */
   get acknowledged(): Pulse {
     return this.#acknowledged;
@@ -87,8 +94,9 @@ export class GroupServing {
       name,
       peer: peerOf(group.spec, parts.config.site),
       revision: group.generation ?? 0,
-      source: withAcknowledged(capture, (seq) => {
-        this.#durableSeq = Math.max(this.#durableSeq, seq);
+      source: withAcknowledged(capture, (position) => {
+        capture.acknowledged(position);
+        this.#durableSeq = Math.max(this.#durableSeq, position.durable);
         this.#acknowledged.raise();
       }),
       signal: stop.signal,
@@ -192,9 +200,20 @@ export class GroupServing {
     }
     await capture.settle(options);
     capture.seal();
+    await this.#untilKept(capture.head, options);
     const { hash } = capture.current(this.#canaryKey);
     const canary = hash === "" ? undefined : { key: this.#canaryKey, hash };
     return { digest: capture.digest, revision: `${capture.ring}/${capture.head}`, canary };
+  }
+
+  /** Where two agents of the target keep a journal each, either of them may be the one that starts the group. */
+  async #untilKept(head: number, { signal }: { signal: AbortSignal }): Promise<void> {
+    const { parts } = this.#options;
+    if ((this.journalCount ?? 0) < 2) return;
+    const kept = async (options: { signal: AbortSignal }): Promise<void> => {
+      while (this.#durableSeq < head) await this.#acknowledged.wait(options);
+    };
+    await within(kept, keptWaitMs, { clock: parts.clock, signal });
   }
 
   /** What was written since the seal is seen again. Resolves with whether there was one. */

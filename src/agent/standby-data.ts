@@ -5,6 +5,8 @@ import type { PullEvent } from "../stream/pull.ts";
 
 /** When the journal last held everything of the source, for the next process. */
 const recordName = "agent/caughtUp";
+/** Records that are true of the journal at hand alone, and not of the site. */
+export const ownStates: ReadonlySet<string> = new Set([recordName]);
 /** A restart makes the standby's data look older by up to this; each note costs one fsync. */
 const noteEveryMs = 2000;
 
@@ -85,12 +87,12 @@ export class StandbyFreshness {
     this.#notedMs = nowMs;
     this.#notedEpoch = epoch;
     const caughtUp: CaughtUp = { wallMs: this.#clock.wallMs(), epoch };
-    this.#journal.putState(recordName, caughtUp).catch(() => undefined);
+    this.#journal.putOwnState(recordName, caughtUp).catch(() => undefined);
   }
 
   /** Also not while the journal is being compared with a source that was not complete here yet. */
   #kept(): (CaughtUp & { readonly agoMs: number }) | undefined {
-    const stored = this.#journal.getState(recordName);
+    const stored = this.#journal.getOwnState(recordName);
     if (!isCaughtUp(stored) || !this.#journal.current || stored.epoch !== this.#journal.epoch()) return undefined;
     const agoMs = this.#clock.wallMs() - stored.wallMs;
     return agoMs < 0 ? undefined : { ...stored, agoMs };

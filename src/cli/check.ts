@@ -148,17 +148,27 @@ function checkCertificate(certificates: Certificates, config: AgentConfig): Outc
 
 async function checkReach(
   load: () => Promise<Certificates>,
-  address: string | undefined,
+  addresses: string | readonly string[] | undefined,
   expect: PeerExpectation,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  if (address === undefined) return { verdict: "warning", message: "no address is configured" };
+  if (addresses === undefined) return { verdict: "warning", message: "no address is configured" };
   const certificates = await load();
+  const failures: unknown[] = [];
   try {
-    const startMs = Date.now();
-    const connection = await connectPeer({ address, certificates, expect }, { signal });
-    connection.close();
-    return { verdict: "ok", message: `${address} answers in ${Date.now() - startMs} ms` };
+    for (const address of [addresses].flat()) {
+      const startMs = Date.now();
+      try {
+        const connection = await connectPeer({ address, certificates, expect }, { signal });
+        connection.close();
+        return { verdict: "ok", message: `${address} answers in ${Date.now() - startMs} ms` };
+      } catch (error) {
+        signal.throwIfAborted();
+        failures.push(error);
+      }
+    }
+    // Of several agents one answers at a time: none is reached only where the first is not, either.
+    throw failures[0];
   } finally {
     certificates.close();
   }

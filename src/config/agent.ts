@@ -16,6 +16,12 @@ const address = (what: string) =>
     .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s/]+):\d{1,5}$/, { error: "must be HOST:PORT, for example 10.0.0.5:7443" })
     .describe(what);
 
+/** Agents of one site of which one answers at a time. */
+const agentsMaxCount = 8;
+
+export const agentAddress = (what: string) =>
+  z.union([address("The address."), z.array(address("One of several.")).min(1).max(agentsMaxCount)]).describe(what);
+
 const tlsSchema = z
   .strictObject({
     cert: z.string().min(1).describe("File with the certificate of this process (PEM)."),
@@ -53,7 +59,9 @@ export const agentConfigSchema = z
         z
           .strictObject({
             site: siteName("Name of the peer's site."),
-            address: address("Address of its agent. Absent: it dials us.").optional(),
+            address: agentAddress(
+              "Address of its agent; a list where several take turns and no Service is before them. Absent: it dials us.",
+            ).optional(),
           })
           .describe("A peer."),
       )
@@ -70,6 +78,27 @@ export const agentConfigSchema = z
       .string()
       .optional()
       .describe("File with 32 random bytes: the journal's texts are encrypted with it. Absent: they are not."),
+    election: z
+      .strictObject({
+        lease: z.string().min(1).default("lifeboat-agent").describe("Name of the Lease, in `namespace`."),
+        identity: z
+          .string()
+          .min(1)
+          .optional()
+          .describe("Name of this agent among those of the site. Absent: its host name, which in a pod is the pod's."),
+        durationSeconds: z
+          .int()
+          .min(2)
+          .max(60)
+          .default(6)
+          .describe(
+            "An agent that has not renewed the Lease for so long is followed by another. With two seconds for its start it must fit into the lease of the shortest failover profile in use: 6 for `fast`.",
+          ),
+      })
+      .describe(
+        "Several agents at this site: one, elected, leads; the others keep the journals. What the site must not forget is then kept in Secrets of `namespace`. Absent: one agent, which keeps it in `dataDir`.",
+      )
+      .optional(),
     metrics: address("Address of /metrics, /healthz and /readyz.").default("0.0.0.0:9440"),
     logLevel: level,
   })

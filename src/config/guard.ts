@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { agentConfigSchema } from "./agent.ts";
+import { agentAddress, agentConfigSchema } from "./agent.ts";
 import { namespaceName } from "./fields.ts";
 
 const { site, pair, tls, listen, logLevel } = agentConfigSchema.shape;
@@ -12,7 +12,7 @@ export const guardConfigSchema = z
     pair,
     node: z.string().min(1).describe("Name of this machine's Node object. Absent: its host name.").optional(),
     agent: z
-      .strictObject({ address: address.describe("Address of this site's agent.") })
+      .strictObject({ address: agentAddress("Address of this site's agent; a list where several take turns.") })
       .describe("The site's agent, which says how long the site may run its groups."),
     tls,
     dataDir: z

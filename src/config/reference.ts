@@ -84,7 +84,8 @@ function typeOf(field: StructuralSchema): string {
   if (field.enum !== undefined) return field.enum.map(String).join(", ");
   if (field.items !== undefined) return `list of ${typeOf(field.items)}`;
   if (field.additionalProperties !== undefined) return `map to ${typeOf(field.additionalProperties)}`;
-  return field.type ?? "any";
+  const variants = field["anyOf"] as readonly StructuralSchema[] | undefined;
+  return field.type ?? variants?.map(typeOf).join(" or ") ?? "any";
 }
 
 const escape = (text: string) => text.replaceAll("|", "\\|");

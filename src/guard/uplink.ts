@@ -12,8 +12,8 @@ import { safeError, type Log } from "../telemetry/log.ts";
 export interface UplinkOptions {
   readonly pair: string;
   readonly site: string;
-  /** Of the site's agent. */
-  readonly address: string;
+  /** Of the site's agent; with several of them, one answers at a time. */
+  readonly address: string | readonly string[];
   readonly certificates: Certificates;
   readonly random: Random;
   readonly log: Log;

@@ -56,6 +56,18 @@ export interface JournalOptions {
   readonly key?: Uint8Array;
   /** Size at which commits fail with JournalFull. @default 4 GiB */
   readonly maxBytes?: number;
+  /**
+   * Where {@link Journal.getState} and {@link Journal.putState} keep their records, where that is not this file: several
+   * agents of a site have a journal each and know of its objects what only one of them has seen.
+   */
+  readonly records?: JournalRecords;
+}
+
+/** Small named JSON records that survive a crash. */
+export interface JournalRecords {
+  getState(name: string): unknown;
+  /** Durable when it resolves; `undefined` removes. */
+  putState(name: string, value: unknown): Promise<void>;
 }
 
 /** Who is told of commits: the keys that changed, in order. Must not throw. */
@@ -67,6 +79,7 @@ export class Journal implements ChangeSink {
   readonly #db: DatabaseSync;
   readonly #codec: Codec;
   readonly #state: StateTable;
+  readonly #records: JournalRecords | undefined;
   readonly #entries = new EntryTable();
   readonly #applied = new Threshold();
   readonly #listeners = new Set<CommitListener>();
@@ -91,6 +104,7 @@ export class Journal implements ChangeSink {
     this.#db = db;
     this.#codec = createCodec(options.key);
     this.#state = new StateTable(db, this.#codec, options.path);
+    this.#records = options.records;
     this.#statements = prepareStatements(db);
     this.#meta = readMeta(this.#statements);
     this.#claim();
@@ -273,12 +287,28 @@ export class Journal implements ChangeSink {
 
   /** A durable record of this name, or `undefined`. */
   getState(name: string): unknown {
-    return this.#state.get(name);
+    return this.#records === undefined ? this.#state.get(name) : this.#records.getState(name);
   }
 
   /** Stores a JSON value under this name; durable when it resolves. `undefined` removes it. */
   async putState(name: string, value: unknown): Promise<void> {
+    if (this.#records === undefined) this.#state.put(name, value);
+    else await this.#records.putState(name, value);
+  }
+
+  /** As {@link getState}, of what is true of this very file. */
+  getOwnState(name: string): unknown {
+    return this.#state.get(name);
+  }
+
+  /** As {@link putState}, of what is true of this very file. */
+  async putOwnState(name: string, value: unknown): Promise<void> {
     this.#state.put(name, value);
+  }
+
+  /** Names of the records in this file. */
+  ownStates(): string[] {
+    return this.#state.names();
   }
 
   /**

@@ -42,6 +42,12 @@ export class StateTable {
     }
   }
 
+  /** Of all records. */
+  names(): string[] {
+    const rows = this.#db.prepare("SELECT name FROM state ORDER BY name").all();
+    return rows.map((row) => String(row["name"])).filter((name) => name !== probeName);
+  }
+
   /** `undefined` removes the record. */
   put(name: string, value: unknown): void {
     try {
@@ -76,6 +82,11 @@ export class StateFile {
 
   getState(name: string): unknown {
     return this.#table.get(name);
+  }
+
+  /** Of all records. */
+  names(): string[] {
+    return this.#table.names();
   }
 
   /** Durable when it resolves; `undefined` removes the record. */

@@ -6,7 +6,9 @@ import { connect, type Connection, type ConnectOptions } from "./connection.ts";
 import { formatIdentity } from "./identity.ts";
 import { reconnectFirstMs, reconnectMaxMs } from "./limits.ts";
 
-export interface LinkOptions extends ConnectOptions {
+export interface LinkOptions extends Omit<ConnectOptions, "address"> {
+  /** `host:port`; several where one of several processes answers at a time: they are tried in turn. */
+  readonly address: string | readonly string[];
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -25,10 +27,14 @@ export type LinkState =
 export class Link {
   readonly #options: LinkOptions;
   readonly #up = new Set<Pulse>();
+  readonly #addresses: readonly string[];
+  /** Of the address that is tried next: the one that answered last, until it does no more. */
+  #next = 0;
   #state: LinkState;
 
   constructor(options: LinkOptions) {
     this.#options = options;
+    this.#addresses = [options.address].flat();
     this.#state = { kind: "connecting", sinceMs: options.clock.monotonicMs(), error: undefined };
   }
 
@@ -41,7 +47,7 @@ export class Link {
   async run({ signal }: { signal: AbortSignal }): Promise<never> {
     const { clock, random } = this.#options;
     for (let attempt = 0; ; attempt++) {
-      const connection = await this.#attempt(signal);
+      const connection = await this.#attemptEach(signal);
       if (connection !== undefined) {
         attempt = 0;
         await this.#hold(connection, signal);
@@ -64,10 +70,25 @@ export class Link {
     }
   }
 
+  /** One round over all addresses, without a pause: another process answers as soon as the last one is gone. */
+  async #attemptEach(signal: AbortSignal): Promise<Connection | undefined> {
+    for (const _each of this.#addresses) {
+      const connection = await this.#attempt(signal);
+      if (connection !== undefined) return connection;
+      this.#next = (this.#next + 1) % this.#addresses.length;
+    }
+    return undefined;
+  }
+
+  get #address(): string {
+    return this.#addresses[this.#next] ?? "";
+  }
+
   async #attempt(signal: AbortSignal): Promise<Connection | undefined> {
-    const { address, clock, log } = this.#options;
+    const { clock, log } = this.#options;
+    const address = this.#address;
     try {
-      return await connect(this.#options, { signal });
+      return await connect({ ...this.#options, address }, { signal });
     } catch (cause) {
       signal.throwIfAborted();
       const error = cause instanceof LifeboatError ? cause : new LifeboatError("Internal", "cannot connect", { cause });
@@ -80,7 +101,8 @@ export class Link {
   }
 
   async #hold(connection: Connection, signal: AbortSignal): Promise<void> {
-    const { address, clock, log } = this.#options;
+    const { clock, log } = this.#options;
+    const address = this.#address;
     const peer = formatIdentity(connection.peer);
     try {
       using _close = onAbort(signal, () => connection.close());

@@ -39,6 +39,9 @@ export const metricTable = {
   lifeboat_apply_age_seconds: absentGauge(
     "Age of the newest state known to be applied at the standby. Grows while the other site is silent; absent while never synchronised.",
   ),
+  lifeboat_standby_journals: absentGauge(
+    "Agents of the standby that keep the group's journal and are heard, at the site that runs it: 1, or 2 where two take turns. Fewer than there should be: a change may be on one disk only.",
+  ),
   lifeboat_never_synced: gauge(
     "1 while the standby has never held everything of the group; until then nothing of it can be recovered there.",
   ),

@@ -94,14 +94,14 @@ function placeOf({ metadata: { namespace, name } }: KubeObject): { namespace?: s
 
 /** Starts a bed, the witness and both agents. */
 export async function startScene(
-  options: BedOptions & { readonly logLevel?: "info" | "debug" | "trace" },
+  options: BedOptions & { readonly logLevel?: "info" | "debug" | "trace"; readonly agents?: number },
 ): Promise<Scene> {
   const stopping = new AbortController();
   const { signal } = stopping;
-  const { logLevel = "info", ...bedOptions } = options;
+  const { logLevel = "info", agents = 1, ...bedOptions } = options;
   const bed = await startBed({ install: true, ...bedOptions }, { signal });
   try {
-    return sceneOf(bed, await startPair(bed, { signal, logLevel }), stopping);
+    return sceneOf(bed, await startPair(bed, { signal, logLevel, agents }), stopping);
   } catch (error) {
     await bed.stop();
     throw error;

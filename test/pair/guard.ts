@@ -15,8 +15,8 @@ export interface GuardLayout {
   readonly dir: string;
   readonly site: string;
   readonly tls: TlsFiles;
-  /** Of the site's agent. */
-  readonly agentAddress: string;
+  /** Of the site's agent, or agents. */
+  readonly agentAddress: string | string[];
   readonly logLevel: GuardFile["logLevel"];
   /** Fields that are put into the configuration file. */
   readonly change?: Partial<GuardFile>;

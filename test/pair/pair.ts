@@ -29,7 +29,7 @@ const startLimitMs = 60_000;
 /** A local scrape; a process that is halted must not hold its reader. */
 const scrapeLimitMs = 2_000;
 
-/** A process of the pair: `east`, `west` (their agents) or `witness`. */
+/** A process of the pair: `east`, `west` (their agents; a site's second one is `east-2`) or `witness`. */
 export type MemberName = string;
 
 export interface PairOptions {
@@ -37,6 +37,8 @@ export interface PairOptions {
   readonly logLevel?: AgentFile["logLevel"];
   /** Fields that are put into the configuration file of every agent. */
   readonly agent?: Partial<AgentFile>;
+  /** Agents of each site; with several of them one is elected, fast enough for the shortest profile. @default 1 */
+  readonly agents?: number;
   /** A node guard on each site's real node; `guard` has fields for their configuration files. @default false */
   readonly guards?: boolean;
   readonly guard?: Partial<GuardFile>;
@@ -46,6 +48,8 @@ export interface PairOptions {
 }
 
 interface Member {
+  /** "" for the witness. */
+  readonly site: string;
   readonly verb: "agent" | "witness";
   readonly configPath: string;
   readonly metricsUrl: string;
@@ -58,7 +62,7 @@ export async function startPair(bed: Bed, options: PairOptions): Promise<Pair> {
   const pair = await preparePair(bed, options);
   try {
     const members = pair.members.filter((name) => name !== "witness");
-    if (options.guards === true) for (const site of members) pair.startGuard(site);
+    if (options.guards === true) for (const site of bed.sites.keys()) pair.startGuard(site);
     await Promise.all([pair.startWitness(), ...members.map(async (site) => pair.startAgent(site))]);
     return pair;
   } catch (error) {
@@ -72,21 +76,32 @@ export async function preparePair(bed: Bed, options: PairOptions): Promise<Pair>
   const { signal } = options;
   const sites = [...bed.sites.keys()];
   const dir = join(bed.dir, "pair");
-  const [tls, ports] = await Promise.all([writeCertificates(dir, sites), portsOf(bed, sites)]);
+  const agents = sites.flatMap((site) => agentsOf(site, options.agents ?? 1));
+  const names = [...agents.map(({ name }) => name), "witness"];
+  const [tls, ports] = await Promise.all([writeCertificates(dir, sites), portsOf(bed, names)]);
   const clients = new Map<string, KubeClient>();
   for (const name of sites) {
     clients.set(name, await connect({ from: "files", paths: [bed.site(name).kubeconfigPath] }));
   }
   await Promise.all([...clients.values()].map(async (client) => installSite(client, { signal })));
   const members = new Map<MemberName, Member>();
-  for (const name of [...sites, "witness"]) {
-    members.set(name, await layOut({ bed, dir, name, sites, tls, ports, options }));
+  for (const { name, site } of [...agents, { name: "witness", site: "" }]) {
+    members.set(name, await layOut({ bed, dir, name, site, sites, tls, ports, options }));
   }
   const guards = new Map<string, string>();
   for (const site of options.guards === true ? sites : []) {
-    guards.set(site, await layOutGuard({ bed, dir, name: site, sites, tls, ports, options }));
+    guards.set(site, await layOutGuard({ bed, dir, name: site, site, sites, tls, ports, options }));
   }
   return new Pair(bed, clients, members, options, guards);
+}
+
+interface AgentOfSite {
+  readonly name: MemberName;
+  readonly site: string;
+}
+
+function agentsOf(site: string, count: number): AgentOfSite[] {
+  return Array.from({ length: count }, (_, at) => ({ name: at === 0 ? site : `${site}-${at + 1}`, site }));
 }
 
 async function layOutGuard({ bed, dir, name: site, tls, ports, options }: LayOut): Promise<string> {
@@ -94,15 +109,20 @@ async function layOutGuard({ bed, dir, name: site, tls, ports, options }: LayOut
     dir,
     site,
     tls: tls.get(guardName(site)) ?? { cert: "", key: "", ca: "" },
-    agentAddress: `${bed.site(site).agentAddress}:${ports.get(site)?.rpc ?? 0}`,
+    agentAddress: agentsOf(site, options.agents ?? 1).map(
+      ({ name }) => `${bed.site(site).agentAddress}:${ports.get(name)?.rpc ?? 0}`,
+    ),
     logLevel: options.logLevel ?? "info",
     ...(options.guard === undefined ? {} : { change: options.guard }),
   });
 }
 
-async function portsOf(bed: Bed, sites: readonly string[]): Promise<Map<string, Ports>> {
-  const names = [...sites, "witness"];
-  if (bed.isolation === "netns") return new Map(names.map((name) => [name, { rpc: 7443, metrics: 9440 }]));
+async function portsOf(bed: Bed, names: readonly MemberName[]): Promise<Map<string, Ports>> {
+  // Agents of one site share its address.
+  const at = (name: string): number => (name.endsWith("-2") ? 1 : 0);
+  if (bed.isolation === "netns") {
+    return new Map(names.map((name) => [name, { rpc: 7443 + at(name), metrics: 9440 + at(name) }]));
+  }
   const free = await freePorts(names.length * 2);
   return new Map(names.map((name, at) => [name, { rpc: free[at * 2] ?? 0, metrics: free[at * 2 + 1] ?? 0 }]));
 }
@@ -110,7 +130,9 @@ async function portsOf(bed: Bed, sites: readonly string[]): Promise<Map<string, 
 interface LayOut {
   readonly bed: Bed;
   readonly dir: string;
-  readonly name: string;
+  readonly name: MemberName;
+  /** "" for the witness. */
+  readonly site: string;
   readonly sites: readonly string[];
   readonly tls: ReadonlyMap<string, TlsFiles>;
   readonly ports: ReadonlyMap<string, Ports>;
@@ -118,31 +140,38 @@ interface LayOut {
 }
 
 async function layOut(given: LayOut): Promise<Member> {
-  const { bed, dir, name, sites, options } = given;
+  const { bed, dir, name, site: own, sites, options } = given;
+  const count = options.agents ?? 1;
   const isWitness = name === "witness";
   const hostOf = (member: string): string =>
     member === "witness" ? bed.witnessAddress : bed.site(member).agentAddress;
   const portOf = (member: string): Ports => given.ports.get(member) ?? { rpc: 0, metrics: 0 };
-  const listen = `${hostOf(name)}:${portOf(name).rpc}`;
-  const metrics = `${hostOf(name)}:${portOf(name).metrics}`;
-  const tls = given.tls.get(name) ?? { cert: "", key: "", ca: "" };
-  const dataDir = join(isWitness ? bed.dir : bed.site(name).dir, isWitness ? "witness-data" : "lifeboat-data");
+  const host = hostOf(isWitness ? name : own);
+  const listen = `${host}:${portOf(name).rpc}`;
+  const metrics = `${host}:${portOf(name).metrics}`;
+  const tls = given.tls.get(isWitness ? name : own) ?? { cert: "", key: "", ca: "" };
+  const folder = name === own ? "lifeboat-data" : `lifeboat-data-${name}`;
+  const dataDir = isWitness ? join(bed.dir, "witness-data") : join(bed.site(own).dir, folder);
+  const addressOf = (site: string): string | string[] => {
+    const all = agentsOf(site, count).map((agent) => `${hostOf(site)}:${portOf(agent.name).rpc}`);
+    return all.length === 1 ? all.join() : all;
+  };
   await mkdir(dataDir, { recursive: true });
   const common = { pair: pairName, listen, metrics, tls, dataDir, logLevel: options.logLevel ?? "info" };
   const file = isWitness
     ? common
     : {
         ...common,
-        site: name,
+        site: own,
         namespace: agentNamespace,
-        kubeconfig: bed.site(name).kubeconfigPath,
-        peers: sites
-          .filter((site) => site !== name)
-          .map((site) => ({ site, address: `${hostOf(site)}:${portOf(site).rpc}` })),
+        kubeconfig: bed.site(own).kubeconfigPath,
+        peers: sites.filter((site) => site !== own).map((site) => ({ site, address: addressOf(site) })),
+        ...(count === 1 ? {} : { election: { identity: name, durationSeconds: 4 } }),
         witness: { address: `${hostOf("witness")}:${portOf("witness").rpc}` },
         ...options.agent,
       };
   return {
+    site: own,
     verb: isWitness ? "witness" : "agent",
     configPath: await writeConfig(join(dir, `${name}.yaml`), file),
     metricsUrl: `http://${metrics}`,
@@ -214,6 +243,11 @@ export class Pair {
     return this.#member(name).dataDir;
   }
 
+  /** Where the process answers scrapes and probes. */
+  metricsUrl(name: MemberName): string {
+    return this.#member(name).metricsUrl;
+  }
+
   /** The process as it was last started. */
   process(name: MemberName): BedProcess {
     const { process } = this.#member(name);
@@ -238,7 +272,9 @@ export class Pair {
     const flags = this.#options.nodeFlags ?? [];
     const argv = [globalThis.process.execPath, ...flags, program, member.verb, "--config", member.configPath];
     member.process =
-      name === "witness" ? this.bed.spawnWitness("witness", argv) : this.bed.site(name).spawn("agent", argv);
+      name === "witness"
+        ? this.bed.spawnWitness("witness", argv)
+        : this.bed.site(member.site).spawn(name === member.site ? "agent" : `agent-${name}`, argv);
     return member.process;
   }
 

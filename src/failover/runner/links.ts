@@ -21,7 +21,7 @@ export interface ExchangeLinksOptions {
   /** `host:port`; undefined for a pair without a witness. */
   readonly witness: string | undefined;
   /** Peers by site; one without an address dials us. */
-  readonly peers: readonly { readonly site: SiteName; readonly address: string | undefined }[];
+  readonly peers: readonly { readonly site: SiteName; readonly address: string | readonly string[] | undefined }[];
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -155,7 +155,7 @@ const witnessName = "witness";
 interface RouteTarget {
   readonly role: "witness" | "site";
   readonly site: SiteName | undefined;
-  readonly address: string | undefined;
+  readonly address: string | readonly string[] | undefined;
 }
 
 interface OpenChannel {
@@ -163,6 +163,7 @@ interface OpenChannel {
   readonly origin: "dialled" | "accepted";
   readonly sender: EnvelopeSender;
   heardAtMs: number;
+  isHeard: boolean;
 }
 
 /** The streams with one counterpart: at most one that we dialled and one that it dialled. */
@@ -242,8 +243,7 @@ class Route {
       clock,
       signal: scope.signal,
     });
-    const open: OpenChannel = { channel, origin, sender, heardAtMs: clock.monotonicMs() };
-    for (const older of this.#open) if (older.origin === origin) older.channel.close();
+    const open: OpenChannel = { channel, origin, sender, heardAtMs: clock.monotonicMs(), isHeard: false };
     this.#open.add(open);
     try {
       for await (const envelope of channel.receive({ signal })) this.#receive(open, envelope);
@@ -252,6 +252,12 @@ class Route {
       scope.abort();
       channel.close();
     }
+  }
+
+  /** Not before it has spoken: a former agent of that site, which dials once more, must not cut off its successor. */
+  #replaceOlder(open: OpenChannel): void {
+    open.isHeard = true;
+    for (const older of this.#open) if (older !== open && older.origin === open.origin) older.channel.close();
   }
 
   #receive(open: OpenChannel, envelope: Envelope): void {
@@ -264,6 +270,7 @@ class Route {
       );
     }
     this.#incarnationSeen = envelope.incarnation;
+    if (!open.isHeard) this.#replaceOlder(open);
     open.heardAtMs = this.#heardAtMs = this.#options.clock.monotonicMs();
     for (const message of envelope.messages) {
       try {

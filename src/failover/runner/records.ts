@@ -55,6 +55,12 @@ export class GroupRecords {
     });
   }
 
+  /** Whether the group has begun here and has not ended since, or begun anew. */
+  isLive(): boolean {
+    const { incarnation, cert, released } = this.read();
+    return incarnation > 0 && (cert !== null || released === null);
+  }
+
   /** The first write of an incarnation; throws FailoverRefused unless it is above the stored one. */
   async claim(record: SiteRecord): Promise<void> {
     const { incarnation } = this.read();
@@ -92,18 +98,24 @@ export class GroupRecords {
     await this.writeRunning(null);
   }
 
-  /** Notes that the group runs here during this boot of the machine; null when it does not. */
-  async writeRunning(bootId: string | null): Promise<void> {
-    await this.#records.putState(runningName(this.#group), bootId === null ? undefined : { bootId });
+  /** Notes that the group runs here during these boots of machines; null when it does not. */
+  async writeRunning(bootIds: readonly string[] | null): Promise<void> {
+    await this.#records.putState(runningName(this.#group), bootIds === null ? undefined : { bootIds });
   }
 
   /**
    * Whether a starting agent may call itself a mere restart (R2) where no guard can say so: the group was running
-   * here under this site's certificate when the last process ended, and the machine has not been booted since.
+   * here under this site's certificate when the last process ended, and one of the machines has not been booted since.
    */
-  ranInBoot(site: SiteName, bootId: string): boolean {
-    const stored = this.#records.getState(runningName(this.#group));
-    const noted = typeof stored === "object" && stored !== null && "bootId" in stored ? stored.bootId : undefined;
-    return noted === bootId && this.read().cert?.holder === site;
+  ranInBoot(site: SiteName, bootIds: readonly string[]): boolean {
+    const noted = notedBoots(this.#records.getState(runningName(this.#group)));
+    return bootIds.some((bootId) => noted.includes(bootId)) && this.read().cert?.holder === site;
   }
+}
+
+/** An earlier version noted one. */
+function notedBoots(stored: unknown): readonly unknown[] {
+  if (typeof stored !== "object" || stored === null) return [];
+  if ("bootIds" in stored && Array.isArray(stored.bootIds)) return stored.bootIds;
+  return "bootId" in stored ? [stored.bootId] : [];
 }

@@ -30,7 +30,7 @@ export interface FailoverRunnerOptions {
   readonly incarnation: number;
   readonly records: DurableRecords;
   /** New at every boot of what the group runs on, e.g. `/proc/sys/kernel/random/boot_id`; see {@link FailoverRunner}. */
-  readonly bootId: string;
+  readonly bootIds: readonly string[];
   readonly links: GroupLinks;
   readonly actions: GroupActions;
   readonly clock: Clock;
@@ -61,12 +61,12 @@ const outcomesMax = 20;
  * actions. It feeds the reducer one event at a time and carries out the effects in their order.
  *
  * **Restarts.** The process may end at any moment, and nothing stops at the site because of it. A new process is
- * *warm* when the group was running here when the last one ended and the machine has not been booted since (its
- * kernel's boot id is the noted one); then it asks its grantors for a renewal under the old epoch. Otherwise it is
+ * *warm* when the group was running here when the last one ended and one of the machines has not been booted since
+ * (the boot id of its kernel is among the noted ones); then it asks its grantors for a renewal under the old epoch. Otherwise it is
  * cold: the group is stopped and the holder needs a new epoch. Where node guards are, they are asked instead, by the
- * reducer. Without them the boot id is all the evidence there is, and what it names is up to the wiring: the kernel's
- * boot id where agent and group share a machine, else those of the nodes with pods of the group; an agent that merely
- * moved to another node would count as cold under the former.
+ * reducer. Without them boot ids are all the evidence there is, and what they name is up to the wiring: the kernel's
+ * boot id where agent and group share a machine, and those of the site's nodes where another agent may go on: one of
+ * them that has not been booted shows that the site was not switched off.
  */
 export class FailoverRunner {
   readonly #options: FailoverRunnerOptions;
@@ -110,9 +110,9 @@ export class FailoverRunner {
    * site leads, JournalCorrupt when the record is damaged.
    */
   static async open(options: FailoverRunnerOptions): Promise<FailoverRunner> {
-    const { config, records, bootId, incarnation, clock } = options;
+    const { config, records, bootIds, incarnation, clock } = options;
     const store = new GroupRecords(records, config.group);
-    const warm = store.ranInBoot(config.site, bootId);
+    const warm = store.ranInBoot(config.site, bootIds);
     const record: SiteRecord = { ...store.read(), incarnation };
     await store.claim(record);
     const boot = bootAgent(config, record, clock.monotonicMs());
@@ -348,8 +348,8 @@ export class FailoverRunner {
   /** For the next start of this process: see the class comment. A lost note only makes that start a cold one. */
   #noteRunning(goal: Goal): void {
     if (goal.type !== "startRunning" && goal.type !== "stopRunning") return;
-    const bootId = goal.type === "startRunning" ? this.#options.bootId : null;
-    this.#record.writeRunning(bootId).catch((error: unknown) => {
+    const bootIds = goal.type === "startRunning" ? this.#options.bootIds : null;
+    this.#record.writeRunning(bootIds).catch((error: unknown) => {
       this.#options.log.warn({ error: safeError(error) }, "cannot note whether the group runs");
     });
   }

@@ -97,7 +97,9 @@ function parts(): AgentParts {
     events: new EventWriter({ client, component: "test", instance: "test", ...common }),
     metrics: new AgentMetrics({ site: "east", clock: systemClock }),
     incarnation: 1,
-    bootId: "boot",
+    bootIds: ["boot"],
+    shared: undefined,
+    onDeposed: undefined,
     journalKey: undefined,
     ...common,
   };

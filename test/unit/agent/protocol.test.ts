@@ -76,7 +76,7 @@ test("an agent that is deposed begins once above what was heard, and then leaves
     release: async () => undefined,
     end: () => undefined,
   };
-  const parts = { config: { site: "east" }, records, bootId: "boot", links, guards, clock, random: () => 0.5 };
+  const parts = { config: { site: "east" }, records, bootIds: ["boot"], links, guards, clock, random: () => 0.5 };
   const protocol = new GroupProtocol({
     name: "shop",
     parts: parts as unknown as AgentParts,

@@ -261,7 +261,7 @@ export class Agent {
       config: { group, site: name, peer, source: name === "east", policy: trio.policy },
       incarnation,
       records,
-      bootId,
+      bootIds: [bootId],
       links,
       actions: application,
       ...common,

@@ -52,6 +52,25 @@ describe("a link", () => {
     expect(connection.peer).toEqual(site("east"));
   });
 
+  it("goes to whichever of several addresses answers, also when that is another one later", async () => {
+    await using first = await startProxy(1);
+    await using second = await startProxy(1);
+    first.mode = "cut";
+    await using one = await serve(east, services);
+    second.target = one.port;
+    second.mode = "pass";
+    const address = [`127.0.0.1:${first.port}`, `127.0.0.1:${second.port}`];
+    await using link = openLink(0, { address });
+    await link.ready({ signal });
+    await using another = await serve(east, services);
+    first.target = another.port;
+    first.mode = "pass";
+    second.mode = "cut";
+    await eventually(() => link.state.kind === "connecting");
+    const connection = await link.ready({ signal });
+    expect(connection.peer).toEqual(site("east"));
+  });
+
   it("connects again within 3 s of the restart of a peer, and streams fail at once", async () => {
     const before = await serve(east, services);
     await using link = openLink(before.port);
