@@ -79,7 +79,10 @@ export function nextIncarnation(stored: number | undefined, highestSeen: number,
   return Math.max((stored ?? 0) + 1, highestSeen + 1, stored === undefined ? Math.floor(wallMs / 1000) : 0);
 }
 
-/** Elects one leader among processes over a `coordination.k8s.io` Lease. */
+/**
+ * Elects one leader among processes over a `coordination.k8s.io` Lease. The client package has no leader election, and
+ * none that is known hands out the incarnation that tells a former leader's messages from those of the present one.
+ */
 export class LeaseElection {
   readonly #options: LeaseElectionOptions;
   readonly #timings: LeaseTimings;
