@@ -161,9 +161,17 @@ it("a failover keeps what the old site wrote by itself, for `divergence` to show
   expect(moved.code, JSON.stringify(moved)).toBe(0);
   await scene.pair.startAgent("east");
   await expectActive("west");
-  const { out } = await scene.lifeboat("east", "divergence", group, "-o", "yaml");
-  const kept = parse(out) as { key: string; what: string; object: KubeObject }[];
-  const note = kept.find(({ key }) => key === "/ConfigMap/shop/note");
+  // It is compared when everything of west has come.
+  const { kept, note } = await waitFor(
+    "the divergence of east",
+    async () => {
+      const { out } = await scene.lifeboat("east", "divergence", group, "-o", "yaml");
+      const all = (parse(out) ?? []) as { key: string; what: string; object: KubeObject }[];
+      const found = all.find(({ key }) => key === "/ConfigMap/shop/note");
+      return found === undefined ? undefined : { kept: all, note: found };
+    },
+    { limitMs: moveLimitMs, signal: scene.signal },
+  );
   expect(note).toMatchObject({ what: "changed", object: { data: { by: "nobody" } } });
   expect(kept.find(({ key }) => key === "/Secret/shop/key")?.object["data"]).toEqual({ value: "(not shown)" });
   expect((await scene.lifeboat("east", "divergence", group)).out).toMatch(
