@@ -1,5 +1,5 @@
 /**
- * 200 changes per second over 500 objects while controllers run, at a standby that can take about half as many one by
+ * 200 changes per second over 500 objects while controllers run, at a standby that can take about a third of them one by
  * one, so that what is newer must replace what waits. Where the source's API server does not take that many, the rate
  * is the highest that it does take, and the result says so.
  */
