@@ -1,4 +1,5 @@
 import { basename } from "node:path";
+import { isatty } from "node:tty";
 import { runProgram } from "./cli/program.ts";
 import type { Terminal } from "./cli/terminal.ts";
 import packageJson from "../package.json" with { type: "json" };
@@ -21,7 +22,8 @@ const startedAs = basename(process.argv[1] ?? "");
 const terminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
-  interactive: process.stdout.isTTY,
+  // `stdout.isTTY` is undefined for a pipe, which a library takes for "decide yourself".
+  interactive: isatty(1),
   env: process.env,
   signal: interrupted.signal,
   program: startedAs.startsWith("kubectl-") ? "kubectl lifeboat" : "lifeboat",

@@ -184,7 +184,9 @@ describe("an agent", () => {
   it("starts without a witness, says so, also to somebody who watches, and replicates", async () => {
     const kubeconfig = scene.bed.site("east").kubeconfigPath;
     const argv = [join(root, "src/main.ts"), "status", "shop", "-w", "--kubeconfig", kubeconfig];
-    const watching = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "ignore"] });
+    // What makes libraries paint where nobody looks.
+    const env = { ...process.env, CI: "1", FORCE_COLOR: "1" };
+    const watching = spawn(process.execPath, argv, { env, stdio: ["ignore", "pipe", "ignore"] });
     const ended = once(watching, "close");
     let shown = "";
     watching.stdout.on("data", (chunk: Buffer) => (shown += chunk.toString()));
