@@ -1,6 +1,6 @@
 import type { GroupSpec } from "../config/group.ts";
 import { firstSite, namespaceAt } from "../config/match.ts";
-import type { KubeObject } from "../objects/object.ts";
+import { type KubeObject, managerOf } from "../objects/object.ts";
 import { nowhere } from "../render/kinds/workloads.ts";
 import { gatedExpression, scaledKinds, text } from "./expressions.ts";
 
@@ -115,6 +115,10 @@ const starts = [
   `oldObject == null ? ${replicas("object")} > 0 : ${replicas("object")} > ${replicas("oldObject")}`,
 ].join(" : ");
 
+/** A dry run starts nothing. Other people's are answered as the real request would be. */
+const dryRunOf = (manager: string): string =>
+  `has(request.dryRun) && request.dryRun && has(request.options.fieldManager) && request.options.fieldManager == ${text(manager)}`;
+
 const kindOf = [
   `variables.sub == 'scale' ? (request.resource.resource in variables.scaled ? variables.scaled[request.resource.resource] : '')`,
   "request.kind.group == '' ? request.kind.kind",
@@ -165,6 +169,8 @@ export function gatePolicy(
           rule(["*"], ["*/scale"], ["UPDATE"]),
         ],
       },
+      // The proof that a standby could start the group (`src/apply/proof.ts`) would else meet nothing but this gate.
+      matchConditions: [{ name: "not-a-proof", expression: `!(${dryRunOf(managerOf(group))})` }],
       variables: [
         { name: "open", expression: "params.spec.open" },
         { name: "sub", expression: "has(request.subResource) ? request.subResource : ''" },

@@ -1,9 +1,8 @@
 import { holdsFields, type PromotionReport } from "../apply/promotion.ts";
-import { managerOf } from "../apply/writer.ts";
 import { backoffMs, type Clock, type Random } from "../clock.ts";
 import type { Journal } from "../journal/journal.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
-import type { KubeObject } from "../objects/object.ts";
+import { type KubeObject, managerOf } from "../objects/object.ts";
 import { isReady } from "../render/ready.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";

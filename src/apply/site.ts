@@ -7,7 +7,7 @@ import type { KubeClient } from "../kube/client.ts";
 import type { Discovery } from "../kube/discovery.ts";
 import { apiVersionOf } from "../kube/resource.ts";
 import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
-import type { KubeObject } from "../objects/object.ts";
+import { type KubeObject, managerOf } from "../objects/object.ts";
 import type { Role } from "../render/types.ts";
 import { waveOf } from "../render/waves.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -25,7 +25,7 @@ import { sharedManager } from "./shared.ts";
 import type { Verdict } from "./verdict.ts";
 import { GroupView, isShared, lacking, type RenderedKey, renderFailure } from "./view.ts";
 import { CopyWatches } from "./watches.ts";
-import { managerOf, Writer } from "./writer.ts";
+import { Writer } from "./writer.ts";
 
 /** Everything that is known of one group at this site, and the means to bring a key of it to what it should be. */
 

@@ -10,13 +10,8 @@ import { settleOwners } from "./fields.ts";
  */
 export interface WriterOptions {
   readonly client: KubeClient;
-  /** Field manager of the group, {@link managerOf}. */
+  /** Field manager of the group, `managerOf`. */
   readonly manager: string;
-}
-
-/** The field manager under which a group's copies are written. */
-export function managerOf(group: string): string {
-  return `lifeboat-${group}`;
 }
 
 export class Writer {

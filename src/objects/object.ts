@@ -48,6 +48,11 @@ export interface KubeObject {
   [field: string]: unknown;
 }
 
+/** The field manager under which a group's copies are written. */
+export function managerOf(group: string): string {
+  return `lifeboat-${group}`;
+}
+
 /** Labels, annotations and names that Lifeboat writes; each begins with `lifeboat.dev/`. */
 export const marks = {
   /** Label on every copy: the group it belongs to. */

@@ -6,7 +6,7 @@ import type { GroupSpecInput } from "../../src/config/group.ts";
 import { parseGroup } from "../../src/config/parse-group.ts";
 import { connect, type KubeClient } from "../../src/kube/client.ts";
 import { resources, type KubeResource } from "../../src/kube/resource.ts";
-import type { KubeObject } from "../../src/objects/object.ts";
+import { type KubeObject, managerOf } from "../../src/objects/object.ts";
 import { messageOf } from "../../src/errors.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { installSite } from "../pair/install.ts";
@@ -210,6 +210,23 @@ describe("a closed gate", () => {
     await create(daemonSets, held);
     const elsewhere = { ...workload("free"), metadata: { name: "free", namespace: "default" } };
     await create(deployments, elsewhere);
+  });
+
+  test("lets a standby prove by dry runs that it could start the group, and start nothing", async () => {
+    const gates = startGates();
+    await gates.close(group, closedAt(3), { signal: never });
+    await inForce(gates);
+    const standby = { fieldManager: managerOf(group), signal: never };
+    await client.create(deployments, workload("proven"), { ...standby, dryRun: true });
+    await client.create(deployments, workload("copy", { replicas: 0 }), standby);
+    const { metadata } = await client.get(deployments, { namespace, name: "copy" }, { signal: never });
+    const started = {
+      ...workload("copy", { replicas: 1 }),
+      metadata: { name: "copy", namespace, uid: metadata.uid },
+    } as KubeObject;
+    await client.apply(deployments, started, { ...standby, force: true, dryRun: true });
+    await expect(client.apply(deployments, started, { ...standby, force: true })).rejects.toThrow("runs at east");
+    await expect(client.create(deployments, workload("other"), standby)).rejects.toThrow("runs at east");
   });
 
   test("spares what the group excludes, and the pods of it", async () => {

@@ -353,7 +353,8 @@ export class Pair {
     } catch (error) {
       if (!(error instanceof LifeboatError && error.code === "Timeout")) throw error;
       const not = (seen.conditions ?? []).filter(({ status, message }) => status !== "True" && message !== "");
-      const why = not.map(({ type, message }) => `${type}: ${message}`).join("; ");
+      const found = (seen.findings ?? []).map(({ code, object, message }) => `${code} ${object ?? ""}: ${message}`);
+      const why = [...not.map(({ type, message }) => `${type}: ${message}`), ...found].join("; ");
       const where = `${seen.role ?? "no role"}, ${seen.state ?? "no state"}`;
       throw new LifeboatError("Timeout", `${error.message}; it is ${where}; ${why}`, { cause: error });
     }
