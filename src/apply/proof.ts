@@ -17,6 +17,8 @@ import { isShared, renderFailure } from "./view.ts";
 const everyMs = 50;
 /** With nothing due it is looked seldom: changes come one by one then. */
 const restMs = 1_000;
+/** What was refused may be mended without a change of the object: a quota raised, a webhook that works again. */
+const againMs = 15_000;
 /** Keys looked at before other work gets its turn: about 10 ms. */
 const turnCount = 50;
 
@@ -50,14 +52,19 @@ export class Proof {
   async run(options: { idle: () => boolean; onChange: () => void; signal: AbortSignal }): Promise<void> {
     const { clock } = this.#site.options;
     const { signal } = options;
+    let lookedMs = clock.monotonicMs();
     for (;;) {
+      if (clock.monotonicMs() - lookedMs >= againMs) {
+        lookedMs = clock.monotonicMs();
+        for (const key of this.#failed.failing.keys()) this.#due.add(key);
+      }
       await clock.sleep(this.#proven && this.#due.size === 0 ? restMs : everyMs, { signal });
       if (!options.idle()) continue;
+      const failing = this.#failed.failing.size;
       const asked = await this.#next(signal);
-      if (!asked && !this.#proven) {
-        this.#proven = true;
-        options.onChange();
-      }
+      const done = !asked && !this.#proven;
+      if (done) this.#proven = true;
+      if (done || failing !== this.#failed.failing.size) options.onChange();
     }
   }
 
@@ -68,9 +75,9 @@ export class Proof {
       this.#due.delete(key);
       if (++looked % turnCount === 0) await nextTurn(undefined, { signal });
       const outcome = await this.#prove(key, signal);
+      if (outcome === undefined || outcome === "nothing to ask") this.#failed.failing.delete(key);
       if (outcome === "nothing to ask") continue;
-      if (outcome === undefined) this.#failed.failing.delete(key);
-      else this.#failed.failed(key, outcome, this.#site.options.clock.wallMs());
+      if (outcome !== undefined) this.#failed.failed(key, outcome, this.#site.options.clock.wallMs());
       return true;
     }
     return false;

@@ -276,4 +276,6 @@ test("what would be refused only when the site is active is known before", async
       await west.client.delete(west.resource(object), object.metadata, { signal: never });
     }
   }
+  // Nothing of the object has changed; what refused it has.
+  await eventually(() => bench.applier.status().promotable?.ok === true, 40_000);
 });

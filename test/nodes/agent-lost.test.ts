@@ -49,8 +49,8 @@ afterAll(async () => scene?.stop());
 async function expectFollowing(site: SiteName, active: SiteName): Promise<void> {
   const follows = ({ role, active: at }: Partial<GroupStatus>) => role === "standby" && at === active;
   await scene.untilStatus("standby", site, group, follows, moveLimitMs);
-  await scene.untilStatus("caught up", site, group, isCaughtUp);
-  await scene.untilStatus("promotable", site, group, (status) => hasCondition(status, "Promotable"));
+  await scene.untilStatus("caught up", site, group, isCaughtUp, moveLimitMs);
+  await scene.untilStatus("promotable", site, group, (status) => hasCondition(status, "Promotable"), moveLimitMs);
   await expectSame(scene, ["shop"]);
   expect(replicasOf(await scene.find(site, web))).toBe(0);
 }
