@@ -8,8 +8,8 @@ import { marks } from "../objects/object.ts";
  * What a group selects, as expressions in CEL over one admission request. They answer for what a request *starts*: a
  * workload, its scale, a pod, a pod's binding. Pure.
  *
- * Variables that they read: `sub` (the subresource, or an empty text), `kind` (`apps/Deployment`, `Pod`; of a scale, the kind that is scaled), `name`, `labels`
- * and `owner` (`ReplicaSet/web-5d8f`, empty without a controller).
+ * Variables that they read: `sub` (the subresource, or an empty text), `kind` (`apps/Deployment`, `Pod`; of a scale,
+ * the kind that is scaled), `name`, `labels` and `owner` (`ReplicaSet/web-5d8f`, empty without a controller).
  */
 
 /** Plurals of the workloads whose scale is asked for, as the kind that a spec names. */

@@ -46,8 +46,9 @@ export function gateName(group: string): string {
 }
 
 /**
- * The parameter; `nodes` are those on which pods may be placed, undefined for all. No ConfigMap: API servers (1.30 to 1.36 at least) stop to follow parameters of a built-in kind for good
- * once no binding names one for a second, and then decide by what they last saw (kubernetes/kubernetes#130887).
+ * The parameter; `nodes` are those on which pods may be placed, undefined for all. No ConfigMap: API servers (1.30 to
+ * 1.36 at least) stop to follow parameters of a built-in kind for good once no binding names one for a second, and
+ * then decide by what they last saw (kubernetes/kubernetes#130887).
  */
 export function gateParameter(
   group: string,

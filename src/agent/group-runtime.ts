@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Applier } from "../apply/applier.ts";
 import type { ObjectDifference } from "../apply/diff.ts";
 import { compileSelection } from "../capture/selection.ts";
@@ -7,11 +6,12 @@ import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome } from "../failover/runner/actions.ts";
 import { GroupRecords } from "../failover/runner/records.ts";
-import { Journal } from "../journal/journal.ts";
+import type { Journal } from "../journal/journal.ts";
 import { compareEpochs } from "../objects/epoch.ts";
 import type { KubeObject } from "../objects/object.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
+import { openJournal } from "./group-journal.ts";
 import { type GroupRooms, openRooms } from "./group-rooms.ts";
 import { agesOf, findingsOf, viewOf } from "./group-view.ts";
 import { GroupGuarding } from "./guarding.ts";
@@ -63,7 +63,7 @@ export class GroupRuntime {
     this.#options = options;
     const log = parts.log.child({ group: name });
     this.#log = log;
-    this.journal = openJournal(name, parts);
+    this.journal = openJournal(name, parts, parts.shared?.journal(name));
     this.#takeOver(parts);
     this.#rooms = openRooms({
       ...options,
@@ -350,21 +350,8 @@ export class GroupRuntime {
   }
 }
 
-function openJournal(name: string, { config, journalKey, shared }: AgentParts): Journal {
-  return Journal.open({
-    path: journalPath(config.dataDir, name),
-    group: name,
-    ...(journalKey === undefined ? {} : { key: journalKey }),
-    ...(shared === undefined ? {} : { records: shared.journal(name) }),
-  });
-}
-
 /** An agent that was alone until now kept in the journal's file what others are to know. */
 async function shareStates(journal: Journal): Promise<void> {
   const names = journal.ownStates().filter((name) => !ownStates.has(name));
   await Promise.all(names.map((name) => journal.putState(name, journal.getOwnState(name))));
-}
-
-export function journalPath(dataDir: string, group: string): string {
-  return join(dataDir, "groups", `${group}.db`);
 }

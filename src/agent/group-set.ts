@@ -2,24 +2,22 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
-import { linkedAbort } from "../abort.ts";
 import { checkGroups } from "../config/check-groups.ts";
 import type { ProtectionGroup } from "../config/group.ts";
 import { parseGroup } from "../config/parse-group.ts";
 import { GroupRecords } from "../failover/runner/records.ts";
-import { Journal } from "../journal/journal.ts";
 import { Reflector, type ReflectorHandler, type ReflectorPhase } from "../kube/reflector.ts";
 import { resources } from "../kube/resource.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { GroupsUpdate } from "../rpc/messages.ts";
-import { watchGroups } from "../rpc/replication.ts";
 import { safeError } from "../telemetry/log.ts";
 import { endJournal } from "./ended-journal.ts";
 import { GroupDefinition } from "./group-definition.ts";
-import { GroupRuntime, journalPath } from "./group-runtime.ts";
+import { journalPath, openJournal } from "./group-journal.ts";
+import { GroupRuntime } from "./group-runtime.ts";
 import { readOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
-import { servedKinds } from "./peer-versions.ts";
+import { followPeerGroups } from "./peer-groups.ts";
 import { RequestDesk } from "./request-desk.ts";
 import { StatusWriter } from "./status-writer.ts";
 import { UnopenedGroups } from "./unopened.ts";
@@ -34,7 +32,6 @@ function parsedOf(object: KubeObject): ProtectionGroup | undefined {
 }
 
 /** After the peer has been asked in vain: the link itself waits for the connection. */
-const askAgainMs = 1000;
 /** A group's status is written at most this often, and at least {@link statusEveryMs} while its lag changes. */
 const statusDelayMs = 500;
 const statusEveryMs = 5000;
@@ -108,10 +105,10 @@ export class GroupSet {
   }
 
   async #endUnknown(name: string): Promise<void> {
-    const { config, clock, journalKey, log } = this.#parts;
+    const { config, clock, log } = this.#parts;
     const path = journalPath(config.dataDir, name);
     try {
-      const journal = Journal.open({ path, group: name, ...(journalKey === undefined ? {} : { key: journalKey }) });
+      const journal = openJournal(name, this.#parts);
       const divergent = journal.divergentKeys().length;
       journal.close();
       await endJournal(path, { divergent, wallMs: clock.wallMs() });
@@ -154,21 +151,8 @@ export class GroupSet {
     const { dataLinks, discovery, clock, config, log } = this.#parts;
     const link = dataLinks.get(site);
     if (link === undefined) return;
-    for (;;) {
-      const connection = await link.ready({ signal });
-      try {
-        // A peer is asked anew when other kinds or versions are served here.
-        using scope = linkedAbort(signal);
-        using _change = discovery.onChange(() => scope.abort(new Error("other kinds are served here now")));
-        const request = { site: config.site, kinds: servedKinds(discovery.kinds()) };
-        const updates = watchGroups(connection, request, { signal: scope.signal });
-        for await (const update of updates) this.#offered(site, update);
-      } catch (error) {
-        signal.throwIfAborted();
-        log.info({ peer: site, error: safeError(error) }, "list of the peer's groups ended");
-      }
-      await clock.sleep(askAgainMs, { signal });
-    }
+    const onUpdate = (update: GroupsUpdate): void => this.#offered(site, update);
+    await followPeerGroups({ link, peer: site, site: config.site, discovery, clock, log, signal, onUpdate });
   }
 
   /** Writes every status again now and then: lags and ages change without an event. */

@@ -1,17 +1,17 @@
-import { linkedAbort, runTogether } from "../abort.ts";
+import { runTogether } from "../abort.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { AgentConfig } from "../config/agent.ts";
-import { Journal } from "../journal/journal.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { Discovery } from "../kube/discovery.ts";
 import type { ObjectKey } from "../objects/key.ts";
 import type { Certificates } from "../rpc/certificates.ts";
 import { Link } from "../rpc/link.ts";
-import { watchGroups } from "../rpc/replication.ts";
+import type { GroupsUpdate } from "../rpc/messages.ts";
 import { keepPulling } from "../stream/puller.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
-import { journalPath } from "./group-runtime.ts";
-import { servedKinds } from "./peer-versions.ts";
+import { openJournal } from "./group-journal.ts";
+import { followPeerGroups } from "./peer-groups.ts";
 import { StandbyFreshness } from "./standby-data.ts";
 
 export interface ReplicaOptions {
@@ -33,7 +33,6 @@ interface Followed {
   tombstones: ReadonlyMap<ObjectKey, number>;
 }
 
-const askAgainMs = 1000;
 /** Time for the agent that leads to apply a delete; what is left undone by then is found by what no key asks for. */
 const settleEveryMs = 10 * 60_000;
 
@@ -80,27 +79,14 @@ export class Replica {
   /** Follows what a peer serves, for ever. */
   async #watch(site: string, link: Link, { signal }: { signal: AbortSignal }): Promise<never> {
     const { discovery, config, clock, log } = this.#options;
-    for (;;) {
-      const connection = await link.ready({ signal });
-      try {
-        // The peer chooses by what is served here, and is not to be told that nothing is.
-        if (discovery.kinds().length === 0) await discovery.refresh({ signal });
-        using scope = linkedAbort(signal);
-        using _change = discovery.onChange(() => scope.abort(new Error("other kinds are served here now")));
-        const request = { site: config.site, kinds: servedKinds(discovery.kinds()) };
-        for await (const { groups } of watchGroups(connection, request, { signal: scope.signal })) {
-          const served = new Set(groups.map(({ name }) => name));
-          for (const [name, followed] of this.#groups) {
-            if (followed.site === site && !served.has(name)) await this.#close(name);
-          }
-          for (const name of served) this.#open(name, { site, link, signal });
-        }
-      } catch (error) {
-        signal.throwIfAborted();
-        log.info({ peer: site, error: safeError(error) }, "list of the peer's groups ended");
+    const onUpdate = async ({ groups }: GroupsUpdate): Promise<void> => {
+      const served = new Set(groups.map(({ name }) => name));
+      for (const [name, followed] of this.#groups) {
+        if (followed.site === site && !served.has(name)) await this.#close(name);
       }
-      await clock.sleep(askAgainMs, { signal });
-    }
+      for (const name of served) this.#open(name, { site, link, signal });
+    };
+    return followPeerGroups({ link, peer: site, site: config.site, discovery, clock, log, signal, onUpdate });
   }
 
   #open(
@@ -108,12 +94,11 @@ export class Replica {
     { site, link, signal }: { readonly site: string; readonly link: Link; readonly signal: AbortSignal },
   ): void {
     if (this.#groups.has(name)) return;
-    const { config, journalKey, clock, random } = this.#options;
+    const { config, clock, random } = this.#options;
     const log = this.#options.log.child({ group: name });
     let journal: Journal;
     try {
-      const path = journalPath(config.dataDir, name);
-      journal = Journal.open({ path, group: name, ...(journalKey === undefined ? {} : { key: journalKey }) });
+      journal = openJournal(name, this.#options);
     } catch (error) {
       log.error({ error: safeError(error) }, "cannot open the journal of a group");
       return;

@@ -49,7 +49,10 @@ export interface WitnessGroupRecord {
   readonly promiseMsMax: number;
   /** Unix time of the last automatic takeover, for the cooldown. */
   readonly automaticAtUnixMs: number | null;
-  /** The holder let go of the group, and nobody is granted it until it is adopted anew; the certificate is kept so that numbers only grow. */
+  /**
+   * The holder let go of the group, and nobody is granted it until it is adopted anew; the certificate is kept so that
+   * numbers only grow.
+   */
   readonly released: boolean;
 }
 

@@ -33,7 +33,8 @@ export interface DatabaseOptions {
 }
 
 /**
- * Opens or creates a file with the present schema. Throws JournalCorrupt, JournalVersion, JournalFull, or ConfigInvalid when the path cannot be used.
+ * Opens or creates a file with the present schema. Throws JournalCorrupt, JournalVersion, JournalFull, or
+ * ConfigInvalid when the path cannot be used.
  */
 export function openDatabase(options: DatabaseOptions): DatabaseSync {
   const { path } = options;

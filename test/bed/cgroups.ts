@@ -48,8 +48,8 @@ async function delegate(dir: string): Promise<void> {
 
 /**
  * Makes a site's cgroups anew: what Pods of an earlier life left there would cost kubelet seconds each, and does not
- * survive on a machine that lost its power. Returns the folders that its own programs join, so that they can be frozen; none where the
- * machine's cgroups cannot be written.
+ * survive on a machine that lost its power. Returns the folders that its own programs join, so that they can be
+ * frozen; none where the machine's cgroups cannot be written.
  */
 export async function createCgroups(bedId: string, site: string): Promise<string[]> {
   const joined: string[] = [];

@@ -1,7 +1,7 @@
 /** Checks that decide the demo's exit code, made by the demo itself with requests of its own. */
 import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { journalPath } from "../../src/agent/group-runtime.ts";
+import { journalPath } from "../../src/agent/group-journal.ts";
 import { differences } from "../../src/apply/compare.ts";
 import { GroupView, isShared } from "../../src/apply/view.ts";
 import { systemClock } from "../../src/clock.ts";

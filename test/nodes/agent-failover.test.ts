@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { GroupSpecInput } from "../../src/config/group.ts";
 import { marks, type KubeObject } from "../../src/objects/object.ts";
-import { journalPath } from "../../src/agent/group-runtime.ts";
+import { journalPath } from "../../src/agent/group-journal.ts";
 import { waitFor } from "../pair/wait.ts";
 import {
   configMap,

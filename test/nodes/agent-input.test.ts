@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { Registry } from "prom-client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
-import { journalPath } from "../../src/agent/group-runtime.ts";
+import { journalPath } from "../../src/agent/group-journal.ts";
 import type { GroupSpecInput, GroupStatus } from "../../src/config/group.ts";
 import { metricTable } from "../../src/telemetry/metrics.ts";
 import { createWitnessMetrics } from "../../src/witness/metrics.ts";

@@ -1,7 +1,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { journalPath } from "../../src/agent/group-runtime.ts";
+import { journalPath } from "../../src/agent/group-journal.ts";
 import type { GroupStatus } from "../../src/config/group.ts";
 import { marks } from "../../src/objects/object.ts";
 import { hasCondition } from "../pair/pair.ts";

@@ -62,11 +62,11 @@ const outcomesMax = 20;
  *
  * **Restarts.** The process may end at any moment, and nothing stops at the site because of it. A new process is
  * *warm* when the group was running here when the last one ended and one of the machines has not been booted since
- * (the boot id of its kernel is among the noted ones); then it asks its grantors for a renewal under the old epoch. Otherwise it is
- * cold: the group is stopped and the holder needs a new epoch. Where node guards are, they are asked instead, by the
- * reducer. Without them boot ids are all the evidence there is, and what they name is up to the wiring: the kernel's
- * boot id where agent and group share a machine, and those of the site's nodes where another agent may go on: one of
- * them that has not been booted shows that the site was not switched off.
+ * (the boot id of its kernel is among the noted ones); then it asks its grantors for a renewal under the old epoch.
+ * Otherwise it is cold: the group is stopped and the holder needs a new epoch. Where node guards are, they are asked
+ * instead, by the reducer. Without them boot ids are all the evidence there is, and what they name is up to the
+ * wiring: the kernel's boot id where agent and group share a machine, and those of the site's nodes where another
+ * agent may go on: one of them that has not been booted shows that the site was not switched off.
  */
 export class FailoverRunner {
   readonly #options: FailoverRunnerOptions;

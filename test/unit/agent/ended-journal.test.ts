@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { endJournal } from "../../../src/agent/ended-journal.ts";
-import { journalPath } from "../../../src/agent/group-runtime.ts";
+import { journalPath } from "../../../src/agent/group-journal.ts";
 import { Journal } from "../../../src/journal/journal.ts";
 
 let dataDir: string;

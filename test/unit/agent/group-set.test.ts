@@ -6,7 +6,7 @@ import { mkdirSync } from "node:fs";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { AdmissionGates } from "../../../src/admission/gates.ts";
 import { GroupSet } from "../../../src/agent/group-set.ts";
-import { journalPath } from "../../../src/agent/group-runtime.ts";
+import { journalPath } from "../../../src/agent/group-journal.ts";
 import { GuardDesk } from "../../../src/agent/guards.ts";
 import { AgentMetrics } from "../../../src/agent/metrics.ts";
 import { readOrigin, writeOrigin } from "../../../src/agent/origin.ts";

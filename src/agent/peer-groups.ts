@@ -1,0 +1,43 @@
+import { linkedAbort } from "../abort.ts";
+import type { Clock } from "../clock.ts";
+import type { Discovery } from "../kube/discovery.ts";
+import type { Link } from "../rpc/link.ts";
+import type { GroupsUpdate } from "../rpc/messages.ts";
+import { watchGroups } from "../rpc/replication.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
+import { servedKinds } from "./peer-versions.ts";
+
+/** A list that has ended is asked for again so much later. */
+const askAgainMs = 1000;
+
+export interface PeerGroupsOptions {
+  readonly link: Link;
+  /** The peer, and this site: the peer chooses versions by what is served here. */
+  readonly peer: string;
+  readonly site: string;
+  readonly discovery: Discovery;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly onUpdate: (update: GroupsUpdate) => void | Promise<void>;
+}
+
+/** Follows what groups a peer serves, over all breaks of the link, until the signal aborts; rejects with its reason. */
+export async function followPeerGroups(options: PeerGroupsOptions): Promise<never> {
+  const { link, peer, site, discovery, clock, log, signal, onUpdate } = options;
+  for (;;) {
+    const connection = await link.ready({ signal });
+    try {
+      // It is not to be told that nothing is served here, and is asked anew when other kinds or versions are.
+      if (discovery.kinds().length === 0) await discovery.refresh({ signal });
+      using scope = linkedAbort(signal);
+      using _change = discovery.onChange(() => scope.abort(new Error("other kinds are served here now")));
+      const request = { site, kinds: servedKinds(discovery.kinds()) };
+      for await (const update of watchGroups(connection, request, { signal: scope.signal })) await onUpdate(update);
+    } catch (error) {
+      signal.throwIfAborted();
+      log.info({ peer, error: safeError(error) }, "list of the peer's groups ended");
+    }
+    await clock.sleep(askAgainMs, { signal });
+  }
+}
