@@ -1,4 +1,5 @@
-import { holdsFields, type PromotionReport } from "../apply/promotion.ts";
+import type { PromotionReport } from "../apply/promotion.ts";
+import { holdsFields } from "../apply/restore-owners.ts";
 import { backoffMs, type Clock, type Random } from "../clock.ts";
 import type { Journal } from "../journal/journal.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";

@@ -1,12 +1,9 @@
-import { hasCode } from "../errors.ts";
-import { pathOf, placeOf } from "../kube/resource.ts";
-import { hasReason } from "../kube/status.ts";
+import { runTogether } from "../abort.ts";
 import { parseJson } from "../objects/json.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
-import { restoreRequest } from "../render/ownership/requests.ts";
 import { waveOf, waves } from "../render/waves.ts";
-import { classify, type Failure } from "./failures.ts";
+import type { Failure } from "./failures.ts";
 import { bringBeside, isChanged } from "./beside.ts";
 import { observeServices } from "./observe.ts";
 import { copiesPlan, giveBackCopy, giveBackKind } from "./from-copies.ts";
@@ -15,10 +12,10 @@ import type { Plan, Stage } from "./plan.ts";
 import { Promoted } from "./promoted.ts";
 import { type NotReady, waitReady } from "./readiness.ts";
 import { forgetRemoved } from "./removed.ts";
+import { restoreAllOwners, restoreOwners } from "./restore-owners.ts";
 import { restoreRuns } from "./runs.ts";
-import { groupsOn, sharedManager } from "./shared.ts";
 import { type GroupSite, isBookkeeping } from "./site.ts";
-import { isShared, managersOf, type Target } from "./view.ts";
+import { isShared, type Target } from "./view.ts";
 import { runWave } from "./waves.ts";
 
 /**
@@ -39,8 +36,8 @@ export interface PromoteOptions {
   /** Whether a delete that was received and not carried out may be. @default none */
   readonly mayDelete?: (key: ObjectKey) => boolean;
   /**
-   * Everything that can be is up; only the owners of fields are to be put back. Gets what could not be brought up, by
-   * key at the source. Awaited.
+   * Everything that can be is applied; the last of it may not be ready yet, and the owners of fields are to be put
+   * back. Gets what could not be brought up, by key at the source. Awaited.
    */
   readonly onUp?: (failures: ReadonlyMap<ObjectKey, Failure>) => Promise<void>;
 }
@@ -99,6 +96,12 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
   const failed = new Map<ObjectKey, Failure>(unread);
   const notReady: NotReady[] = [];
   const waiting: ObjectKey[] = [];
+  const timeoutMs = options.readyTimeoutMs ?? readyTimeoutMsDefault;
+  const ready = async (stage: Stage, keys: readonly ObjectKey[], own: AbortSignal): Promise<void> => {
+    const late = await waitReady(site, keys, { timeoutMs, signal: own });
+    notReady.push(...late);
+    say({ step: "ready", wave: stage.wave, objects: stage.keys.length, notReady: late.length, atMs: atMs() });
+  };
   for (const [index, stage] of stages.entries()) {
     if (stage.wave >= waves.webhooks) await lookAtServices(site, signal);
     const failures = await applyStage(site, plan, promoted.left(stage), options);
@@ -106,29 +109,39 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
     for (const [key, failure] of failures) failed.set(key, failure);
     say({ step: "applied", wave: stage.wave, objects: stage.keys.length, failed: failures.size, atMs: atMs() });
     waiting.push(...stage.keys.filter((key) => !failures.has(key)));
-    if (!isWaitedFor(stage, stages[index + 1])) continue;
-    const timeoutMs = options.readyTimeoutMs ?? readyTimeoutMsDefault;
-    const late = await waitReady(site, waiting.splice(0), { timeoutMs, signal });
-    notReady.push(...late);
-    say({ step: "ready", wave: stage.wave, objects: stage.keys.length, notReady: late.length, atMs: atMs() });
+    const next = stages[index + 1];
+    if (next !== undefined && isWaitedFor(stage, next)) await ready(stage, waiting.splice(0), signal);
   }
-  const readyMs = atMs();
-  const unwatched = site.watches.pendingKinds();
-  if (unwatched.length > 0) {
-    site.options.log.warn({ kinds: unwatched }, "kinds could not be watched; their objects were asked for one by one");
-  }
-  // The site may have run the group before; its operators are back at work by now.
-  await restoreRuns(site, signal).catch((error: unknown) => {
-    signal.throwIfAborted();
-    site.options.log.warn({ err: error }, "what operators ran here before could not be scaled back");
-  });
-  for (const [key, failure] of keptBack(site, stages)) failed.set(key, failure);
-  for (const [key, failure] of await deletePending(site, options)) failed.set(key, failure);
-  await options.onUp?.(failed);
-  const ownersFailed = await restoreAll(site, stages, [...failed.keys()], signal);
+  let readyMs = atMs();
+  const last = stages.at(-1);
+  const wait = async (own: AbortSignal): Promise<void> => {
+    if (last !== undefined) await ready(last, waiting, own);
+    readyMs = atMs();
+    sayUnwatched(site);
+    // The site may have run the group before; its operators are back at work by now.
+    await restoreRuns(site, own).catch((error: unknown) => {
+      own.throwIfAborted();
+      site.options.log.warn({ err: error }, "what operators ran here before could not be scaled back");
+    });
+  };
+  const up = async (own: AbortSignal): Promise<void> => {
+    for (const [key, failure] of keptBack(site, stages)) failed.set(key, failure);
+    for (const [key, failure] of await deletePending(site, { ...options, signal: own })) failed.set(key, failure);
+    await options.onUp?.(failed);
+  };
+  // What starts last is protected while it starts.
+  await runTogether([({ signal: own }) => wait(own), ({ signal: own }) => up(own)], { signal });
+  const ownersFailed = await restoreAllOwners(site, stages, [...failed.keys()], signal);
   say({ step: "owners", objects, failed: ownersFailed.length, atMs: atMs() });
   const failures = [...failed].map(([key, failure]) => ({ key, failure }));
+  const unwatched = site.watches.pendingKinds();
   return { objects, failed: failures, notReady, unwatched, ownersFailed, readyMs, durationMs: atMs() };
+}
+
+function sayUnwatched(site: GroupSite): void {
+  const kinds = site.watches.pendingKinds();
+  if (kinds.length === 0) return;
+  site.options.log.warn({ kinds }, "kinds could not be watched; their objects were asked for one by one");
 }
 
 /** Without a journal what the copies say of themselves is all that is known. */
@@ -294,8 +307,8 @@ function waveOfEntry(site: GroupSite, key: ObjectKey): number {
  * autoscalers and routes only lead to workloads: they do not wait for them, so that one that never gets ready does not
  * keep the others from being reached.
  */
-function isWaitedFor(stage: Stage, next: Stage | undefined): boolean {
-  if (next === undefined || next.wave >= waves.webhooks) return true;
+function isWaitedFor(stage: Stage, next: Stage): boolean {
+  if (next.wave >= waves.webhooks) return true;
   if (stage.wave < waves.clusterNeeds) return true;
   return stage.wave >= waves.customResources && next.wave <= waves.pods;
 }
@@ -321,75 +334,4 @@ async function lookAtServices(site: GroupSite, signal: AbortSignal): Promise<voi
     // They then count as not ready and are reported as withheld.
     signal.throwIfAborted();
   }
-}
-
-/** A promotion's last part may take as long as it needs for many objects: what runs does not wait for it. */
-const ownersTimeoutMs = 10 * 60_000;
-/** What is refused is reported soon. */
-const ownersRetryTimeoutMs = 20_000;
-
-async function restoreAll(
-  site: GroupSite,
-  stages: readonly Stage[],
-  skipped: readonly ObjectKey[],
-  signal: AbortSignal,
-): Promise<PromotionReport["ownersFailed"]> {
-  const left = new Set(skipped);
-  const keys = stages.flatMap((stage) => stage.keys).filter((key) => !left.has(key));
-  const refused: ObjectKey[] = [];
-  const unreached = await runWave(site, keys, {
-    timeoutMs: ownersTimeoutMs,
-    signal,
-    work: async (key, own) => {
-      if ((await restoreOwners(site, key, own)) !== undefined) refused.push(key);
-      return undefined;
-    },
-  });
-  const failures = await runWave(site, refused, {
-    timeoutMs: ownersRetryTimeoutMs,
-    signal,
-    work: (key, own) => restoreOwners(site, key, own),
-  });
-  return [...unreached, ...failures].map(([key, failure]) => ({
-    key: site.assignments.targetsOf(key)[0] ?? key,
-    failure,
-  }));
-}
-
-/** Whether fields of an object are still Lifeboat's that are to be their owners' again. */
-export function holdsFields(live: KubeObject, key: ObjectKey, manager: string): boolean {
-  const own = isShared(key) ? sharedManager : manager;
-  const isHeld = live.metadata.managedFields?.some((entry) => entry.manager === own) ?? false;
-  // Other groups that need it may still be standby here.
-  return isHeld && !(isShared(key) && (groupsOn(live) ?? []).length > 1);
-}
-
-/** Gives the fields of a key's objects back to the managers that own them at the source. */
-async function restoreOwners(site: GroupSite, key: ObjectKey, signal: AbortSignal): Promise<Failure | undefined> {
-  const { client, discovery } = site.options;
-  const made = site.view.renderKey(key, "active");
-  for (const target of made?.targets ?? []) {
-    const { object } = target;
-    const resource = discovery.resource(object.apiVersion, object.kind);
-    if (resource === undefined) continue;
-    try {
-      const live = await client.find(resource, placeOf(object), { signal });
-      if (live === undefined || !holdsFields(live, target.key, site.manager)) continue;
-      const manager = isShared(target.key) ? sharedManager : site.manager;
-      const request = restoreRequest(live, made === undefined ? [] : managersOf(made.entry), object, manager);
-      await client.request("PATCH", pathOf(resource, placeOf(object)), {
-        query: request.query,
-        body: JSON.stringify(request.body),
-        contentType: request.contentType,
-        signal,
-      });
-    } catch (error) {
-      signal.throwIfAborted();
-      if (hasReason(error, "Conflict")) return { reason: "Replaced", message: "it was changed at the same moment" };
-      if (hasCode(error, "NotFound")) continue;
-      const { group, kind, namespace } = parseKey(target.key);
-      return classify(error, { group, kind, namespace });
-    }
-  }
-  return undefined;
 }

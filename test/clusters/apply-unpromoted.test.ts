@@ -180,6 +180,31 @@ test("what people write during a promotion stays when another process goes on wi
   expect((await west.get<{ data: unknown }>(old))?.data).toEqual({ a: "1" });
 });
 
+test("the group is offered to the other site while what started last is not ready yet", async () => {
+  await using bench = await applyBench();
+  const { namespace, west } = bench;
+  const web = deployment(namespace, "web", { replicas: 1 });
+  await bench.send(ns(namespace), await atEast(bench, web));
+  await bench.settled();
+  // It starts, and never gets ready.
+  await refusePods(bench);
+  const told: string[] = [];
+  const report = await bench.applier.promote({
+    epoch: "11.0",
+    readyTimeoutMs: 3_000,
+    signal: never,
+    onUp: async (failures) => {
+      expect((await west.get<Workload>(web))?.spec.replicas).toBe(1);
+      expect(failures.size).toBe(0);
+      told.push("up");
+    },
+    onProgress: ({ step }) => void (step === "ready" && told.push("ready")),
+  });
+  expect(told).toEqual(["ready", "up", "ready"]);
+  expect(report.notReady.map(({ key }) => key)).toEqual([keyOf(web)]);
+  expect(report.readyMs).toBeGreaterThanOrEqual(3_000);
+});
+
 test("what people write at a site that loses its right in the middle of a promotion is listed as divergence", async () => {
   await using bench = await applyBench();
   const { namespace, west } = bench;
