@@ -58,7 +58,14 @@ export function fromStatus(
       cause: error,
     });
   }
-  return new LifeboatError(unreachable, details, { op, retryable: true, cause: error });
+  return new LifeboatError(unreachable, plainly(details), { op, retryable: true, cause: error });
+}
+
+/** grpc-js tells where each part of a call's time went; people want to know that there was no answer. */
+function plainly(details: string): string {
+  const after = /^Deadline exceeded(?: after ([\d.]+)s)?/.exec(details);
+  if (after === null) return details;
+  return after[1] === undefined ? "no answer in time" : `no answer within ${Math.round(Number(after[1]) * 10) / 10} s`;
 }
 
 function isServiceError(error: unknown): error is ServiceError {
