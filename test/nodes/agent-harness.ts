@@ -27,8 +27,7 @@ export interface Answer {
   readonly err: string;
 }
 
-const siteNames = ["east", "west"] as const;
-export type SiteName = (typeof siteNames)[number];
+export type SiteName = "east" | "west";
 
 export interface Scene {
   readonly bed: Bed;
@@ -137,8 +136,8 @@ function sceneOf(bed: Bed, pair: Pair, stopping: AbortController): Scene {
       };
       const { seen: found } = await waitFor(`${what} at ${site}`, probe, { limitMs, signal }).catch(
         async (error: unknown) => {
-          const agents = (await Promise.all(siteNames.map((name) => wordsOf(pair, name, signal)))).join("; ");
-          throw new Error(`${String(error)}; it is ${JSON.stringify(seen)}; ${agents}`, { cause: error });
+          const said = await pair.words(signal);
+          throw new Error(`${String(error)}; it is ${JSON.stringify(seen)}; ${said}`, { cause: error });
         },
       );
       return found;
@@ -153,19 +152,6 @@ function sceneOf(bed: Bed, pair: Pair, stopping: AbortController): Scene {
       await bed.stop();
     },
   };
-}
-
-/** What the groups of a site say of themselves, for a test that waited in vain. */
-async function wordsOf(pair: Pair, site: SiteName, signal: AbortSignal): Promise<string> {
-  try {
-    const words = [];
-    for await (const { items } of pair.client(site).list(resources.protectionGroups, { signal })) {
-      for (const { metadata, status } of items) words.push(`${metadata.name} ${JSON.stringify(status)}`);
-    }
-    return `${site} says ${words.join(", ")}`;
-  } catch (error) {
-    return `${site} says nothing: ${String(error)}`;
-  }
 }
 
 /** Ends a site's API server as a crash does and starts it again with the same flags; the agent lives on. */

@@ -59,7 +59,9 @@ async function lastBeatMs(site: string): Promise<number> {
 /** Waits until pods of the site write. */
 async function beats(site: string): Promise<void> {
   const probe = async () => ((await uptimeMs()) - (await lastBeatMs(site)) < 500 ? true : undefined);
-  await waitFor(`beats at ${site}`, probe, { limitMs: patienceMs, signal });
+  await waitFor(`beats at ${site}`, probe, { limitMs: patienceMs, signal }).catch(async (error: unknown) => {
+    throw new Error(`${String(error)}; ${await pair.words(signal)}`, { cause: error });
+  });
 }
 
 async function settled(active: string, standby: string): Promise<void> {

@@ -360,6 +360,22 @@ export class Pair {
     }
   }
 
+  /** What the groups of all sites say of themselves, for a test that waited in vain. */
+  async words(signal: AbortSignal): Promise<string> {
+    const said = [...this.bed.sites.keys()].map(async (name) => {
+      try {
+        const words = [];
+        for await (const { items } of this.client(name).list(resources.protectionGroups, { signal })) {
+          for (const { metadata, status } of items) words.push(`${metadata.name} ${JSON.stringify(status)}`);
+        }
+        return `${name} says ${words.join(", ")}`;
+      } catch (error) {
+        return `${name} says nothing: ${String(error)}`;
+      }
+    });
+    return (await Promise.all(said)).join("; ");
+  }
+
   /** Waits until the standby has everything: condition `Synced` at `site`. */
   async waitSynced(
     site: string,

@@ -46,8 +46,9 @@ function activeDies(state: AgentState, nowMs: number): string {
   const { config, policy, record } = state;
   if (!isRunning(state)) return `nothing: the group does not run at ${config.site}`;
   if (isLeaseFree(state)) return `${byHand(config.peer)} with force-fenced, since ${config.site} runs without a lease`;
-  const fenced =
-    state.fence.cap === "guard" || state.fence.cap === "storage" || (state.fence.cap === "api" && policy.unproven);
+  // By what the witness has heard of it, since that decides.
+  const { fenceCap } = state.witness;
+  const fenced = fenceCap === "guard" || fenceCap === "storage" || (fenceCap === "api" && policy.unproven);
   const automatic = policy.automatic && !record.paused && fenced;
   const willing = leased(state, "witness", nowMs) && leased(state, "peer", nowMs) && state.witness.seesReadyPeer;
   return automatic && willing ? takesOver(state, config.peer) : byHand(config.peer);

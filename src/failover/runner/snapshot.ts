@@ -155,6 +155,8 @@ function whyHolderNotArmed(state: AgentState, nowMs: number): string[] {
   if (!witness.seesReadyPeer) reasons.push(`${config.peer} is not Ready`);
   const cap = effectiveFenceCap(state);
   if (cap === "none") reasons.push("nothing can stop the group's processes here without the API server");
+  // The witness decides by what it heard last.
+  else if (witness.fenceCap !== cap) reasons.push("the witness has not heard yet how the group is stopped here");
   if (cap === "api" && !policy.unproven) {
     reasons.push("the group is stopped through the API server only, and fencing.policy is not Unproven");
   }

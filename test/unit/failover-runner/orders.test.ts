@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { formatEpoch } from "../../../src/failover/epoch.ts";
 import { eventually } from "../rpc/pair.ts";
@@ -56,6 +57,20 @@ describe.concurrent("a person's order", () => {
     expect(trio.agent("east").runner.snapshot().notArmed).toContain(
       "automatic failover is paused; `lifeboat resume` lifts it",
     );
+  }, 30_000);
+
+  it("is armed only by what the witness has heard of how the group is stopped", async () => {
+    await using trio = await Trio.start();
+    await trio.untilArmed("east");
+    const { runner } = trio.agent("east");
+    const { fenceCap: cap, stopBoundMs } = runner.snapshot();
+    runner.setFence({ cap: "none", stopBoundMs });
+    await sleep(3 * timing.heartbeatMs);
+    expect(runner.snapshot().notArmed).toEqual(["nothing can stop the group's processes here without the API server"]);
+    runner.setFence({ cap, stopBoundMs });
+    await eventually(() => runner.snapshot().fenceCap === cap);
+    expect(runner.snapshot().notArmed).toEqual(["the witness has not heard yet how the group is stopped here"]);
+    await trio.untilArmed("east");
   }, 30_000);
 
   it("is a switchover when both sites answer: east stops, seals, west starts, and back again", async () => {
