@@ -53,11 +53,17 @@ export class Applier {
   #ownProfiles: readonly ProfileSpec[] = [];
   #busy = false;
 
-  /** `mode` is what the site is at the start. */
-  constructor(options: SiteOptions & { readonly mode: Mode }) {
+  readonly #isMerged: () => boolean;
+
+  /**
+   * `mode` is what the site is at the start. `isMerged`: the group runs at both sites, so that nothing is followed in
+   * whatever mode; told anew by {@link reconsider}. @default never
+   */
+  constructor(options: SiteOptions & { readonly mode: Mode; readonly isMerged?: () => boolean }) {
     this.#site = new GroupSite(options);
     this.#unpromoted = new Unpromoted(this.#site);
     this.#mode = options.mode;
+    this.#isMerged = options.isMerged ?? (() => false);
     this.#follower = this.#newFollower();
     const own = options.journal.getState(ownRecordName) as readonly string[] | undefined;
     this.#site.own = new Set(own);
@@ -78,7 +84,7 @@ export class Applier {
     const watching = this.#pods.run().catch(() => undefined);
     try {
       while (!signal.aborted) {
-        if (this.#mode === "standby" && !this.#busy) await this.#follow(signal);
+        if (this.#mode === "standby" && !this.#busy && !this.#isMerged()) await this.#follow(signal);
         else if (this.#mode === "active" && this.#mayStart && !this.#busy && this.#unpromoted.entries.size > 0)
           await this.#keepTrying(signal);
         else await this.#modeChanged.wait({ signal });
@@ -99,7 +105,7 @@ export class Applier {
     const { view } = this.#site;
     return new PodsWatch(this.#site, {
       namespaces: () => {
-        if (this.#mode === "active" || this.#busy) return undefined;
+        if (this.#mode === "active" || this.#busy || this.#isMerged()) return undefined;
         return new Set([...this.#ownNamespaces, ...(view.hasSpec ? view.namespacesHere() : [])]);
       },
       profiles: () => (view.hasSpec ? (view.spec.profiles ?? []) : this.#ownProfiles),
@@ -291,6 +297,13 @@ export class Applier {
     this.#modeChanged.raise();
   }
 
+  /** Whether the group runs at both sites has become known. */
+  reconsider(): void {
+    if (!this.#isMerged() || this.#busy) return;
+    this.#working?.scope.abort(new Error("the group runs at both sites"));
+    this.#modeChanged.raise();
+  }
+
   /** Says how what {@link demote} kept differs from what took over, which the journal must hold all of. */
   settleDivergence(): Promise<ObjectKey[]> {
     return settleDivergence(this.#site);
@@ -298,7 +311,7 @@ export class Applier {
 
   /** Removes the group's objects from this site. Only a standby's, and only what Lifeboat has put there. */
   async purge(options: PurgeOptions): Promise<PurgeReport> {
-    if (this.#mode !== "standby") {
+    if (this.#mode !== "standby" || this.#isMerged()) {
       throw new LifeboatError("FailoverRefused", "this site runs the group; its objects are not copies", {
         op: "apply.purge",
         hint: "run `lifeboat purge` with the site that is standby",

@@ -11,7 +11,7 @@ import type { ChangeSource, KeyAndHash } from "../stream/doors.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Canary, type LagKind, type LagState } from "./canary.ts";
 import { GroupFollower } from "./follower.ts";
-import { normalise } from "./normalise.ts";
+import { normalise, type Normalised } from "./normalise.ts";
 import type { WatchPool } from "./pool.ts";
 import { ChangeRing } from "./ring.ts";
 import { compileSelection, sameSelection, type SelectionSpec } from "./selection.ts";
@@ -38,6 +38,8 @@ export interface GroupCaptureOptions {
   readonly isRemoved?: (key: ObjectKey) => boolean;
   /** What is lacking at the start, see {@link GroupCapture.lacks}. @default nothing */
   readonly lacking?: LackingObjects;
+  /** Where the group runs at both sites: says what is offered of each object. @default the object as it is */
+  readonly versions?: ObjectVersions | undefined;
   /** @default see {@link Canary} */
   readonly canaryIntervalMs?: number;
   /** Each lag measured. Must not throw. */
@@ -53,6 +55,16 @@ export interface GroupCaptureOptions {
  * `undefined` where that cannot be said.
  */
 export type LackingObjects = ReadonlyMap<ObjectKey, KubeObject | undefined>;
+
+/** Gives objects their versions, where they are written at both sites. Nothing of it may throw. */
+export interface ObjectVersions {
+  /** The object looks like this. Returns what is to be offered of it; undefined to leave what is offered. */
+  seen(key: ObjectKey, live: KubeObject): Normalised | undefined;
+  /** The object is not here, or does not belong to the group any more: what follows from it is offered later. */
+  gone(key: ObjectKey): void;
+  /** What is to be offered of objects that were deleted before. */
+  tombstones(): Iterable<readonly [ObjectKey, Normalised]>;
+}
 
 /** What a capture knows of its group, for status. */
 export interface CaptureReport {
@@ -109,6 +121,7 @@ export class GroupCapture implements ChangeSource {
       log,
     });
     this.#ring.put(this.#groupKey, normalise(options.group));
+    for (const [key, state] of options.versions?.tombstones() ?? []) this.#ring.put(key, state);
     const sink = {
       put: (key: ObjectKey, object: KubeObject) => this.#put(key, object),
       drop: (key: ObjectKey) => this.#drop(key),
@@ -152,6 +165,13 @@ export class GroupCapture implements ChangeSource {
   /** The ProtectionGroup was deleted: its tombstone is the last record that matters. */
   end(): void {
     this.#ring.remove(this.#groupKey);
+    this.#advanced();
+  }
+
+  /** Offers this of an object whose version is known by other ways than its watch; `undefined` for nothing any more. */
+  offer(key: ObjectKey, state: Normalised | undefined): void {
+    if (state === undefined) this.#ring.remove(key);
+    else this.#ring.put(key, state);
     this.#advanced();
   }
 
@@ -305,13 +325,19 @@ export class GroupCapture implements ChangeSource {
   }
 
   #put(key: ObjectKey, object: KubeObject): void {
-    if (key === this.#groupKey || !this.#ring.put(key, normalise(object)) || key !== this.#canary.key) return;
+    const isOwn = key === this.#groupKey || key === this.#canary.key;
+    const { versions } = this.#options;
+    const state = isOwn || versions === undefined ? normalise(object) : versions.seen(key, object);
+    if (key === this.#groupKey || state === undefined) return;
+    if (!this.#ring.put(key, state) || key !== this.#canary.key) return;
     this.#canary.seen(object, this.#ring.head);
     this.#advanced();
   }
 
   #drop(key: ObjectKey): void {
-    if (this.#isTakenDown(key)) this.#withheld.add(key);
+    const { versions } = this.#options;
+    if (versions !== undefined && key !== this.#groupKey && key !== this.#canary.key) versions.gone(key);
+    else if (this.#isTakenDown(key)) this.#withheld.add(key);
     else if (this.#lacking.has(key)) this.#putLacking(key);
     else this.#ring.remove(key);
   }

@@ -36,6 +36,7 @@ const droppedAnnotations: ReadonlySet<string> = new Set([
   marks.epoch,
   marks.hash,
   marks.held,
+  marks.version,
   marks.failover,
   marks.mirror,
   // A request to one agent, consumed there.

@@ -306,6 +306,11 @@ export class Journal implements ChangeSink {
     this.#state.put(name, value);
   }
 
+  /** As {@link putOwnState} of several records, in one transaction. */
+  async putOwnStates(records: ReadonlyMap<string, unknown>): Promise<void> {
+    this.#state.putAll(records);
+  }
+
   /** Names of the records in this file. */
   ownStates(): string[] {
     return this.#state.names();

@@ -50,13 +50,17 @@ export class StateTable {
 
   /** `undefined` removes the record. */
   put(name: string, value: unknown): void {
+    this.putAll(new Map([[name, value]]));
+  }
+
+  /** All of them or none. */
+  putAll(records: ReadonlyMap<string, unknown>): void {
     try {
       inTransaction(this.#db, () => {
-        if (value === undefined) {
-          this.#drop.run(name);
-          return;
+        for (const [name, value] of records) {
+          if (value === undefined) this.#drop.run(name);
+          else this.#put.run(name, this.#codec.encode(name, JSON.stringify(value)));
         }
-        this.#put.run(name, this.#codec.encode(name, JSON.stringify(value)));
       });
     } catch (error) {
       throw translate(error, "journal.putState", this.#path);

@@ -72,6 +72,13 @@ export const marks = {
    * absent. It travels with the object so that the other site gets the values from before.
    */
   undo: "lifeboat.dev/undo",
+  /**
+   * Label or annotation set by users, in mode ActiveActive: `"true"` for an object that must not run at both sites; on
+   * a Namespace, for everything in it.
+   */
+  singleton: "lifeboat.dev/singleton",
+  /** Annotation, in mode ActiveActive: JSON of the version that was last brought here, and the hash of what it says. */
+  version: "lifeboat.dev/version",
   /** Annotation set by users: the wave a workload starts in at promotion. @default 0 */
   wave: "lifeboat.dev/wave",
   /** Annotation on a ProtectionGroup: request a failover to `SITE` or, safe to apply again, `SITE@EPOCH`. */

@@ -17,7 +17,7 @@ const heldMaxBytes = 128 * 1024;
 /** Hex digits of the rendered form's hash, 128 bits. */
 const hashDigits = 32;
 
-const bookkeeping = [marks.groups, marks.source, marks.epoch, marks.hash, marks.held];
+const bookkeeping = [marks.groups, marks.source, marks.epoch, marks.hash, marks.held, marks.version];
 
 /** Removes all marks but {@link marks.undo} and those that people write. */
 export function stripMarks(object: KubeObject): void {

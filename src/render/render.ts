@@ -7,6 +7,7 @@ import { dropFinalizers, dropServerFields, isServed, settleOwners } from "./meta
 import { mutate, mutationsFor } from "./mutations/mutate.ts";
 import { Report, scopeOf } from "./report.ts";
 import { rewrite } from "./rewrite.ts";
+import { surge } from "./surge.ts";
 import { findNamedNamespaces } from "./text.ts";
 import type { RenderContext, Rendered, SourceRecord } from "./types.ts";
 
@@ -16,7 +17,8 @@ import type { RenderContext, Rendered, SourceRecord } from "./types.ts";
  *
  * 1. The source's own mutations are undone, the mappings made, the kind's rule `prepare`d: the object as the site
  *    would have it if nobody asked for more.
- * 2. The mutations for the active role give the *active form*; what they changed is noted for the way back.
+ * 2. The mutations for the active role, and a surge, give the *active form*; what they changed is noted for the way
+ *    back.
  * 3. For a standby, the mutations for that role and the kind's `hold` give the *standby form*, with everything that
  *    differs from the active form in the `held` annotation.
  */
@@ -37,6 +39,7 @@ export function render(record: SourceRecord, context: RenderContext): Rendered {
   const active = cloneJson(plain);
   const mutations = mutationsFor(scope);
   mutate(active, mutations, "active", scope);
+  if (context.surgePercent !== undefined) surge(active, context.surgePercent);
   setUndo(active, plain);
   if (context.role === "active") return report.applied(active, scope);
 

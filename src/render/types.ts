@@ -60,6 +60,8 @@ export interface RenderContext {
   /** Epoch under which the result is written. */
   readonly epoch: EpochText;
   readonly facts: Facts;
+  /** Replicas of what runs at both sites, in percent of its usual ones, while this site carries both loads. @default 100 */
+  readonly surgePercent?: number | undefined;
 }
 
 /** Codes of findings: something a person should know about one object. The list is closed so that docs can show it. */

@@ -85,6 +85,16 @@ export const mutants: readonly Mutant[] = [
     scenarios: ["case-primary-returns"],
   },
   {
+    name: "an active/active owner granted twice",
+    rule: "one epoch, one holder",
+    changes: one(
+      "witness-draft.ts",
+      "(state.record.cert?.epoch.counter ?? 0) + 1",
+      "Math.max(1, state.record.cert?.epoch.counter ?? 0)",
+    ),
+    scenarios: ["case-primary-returns"],
+  },
+  {
     name: "no drift factor",
     rule: "timing 1 and 2",
     changes: one(
