@@ -60,6 +60,18 @@ export function gatedExpression(
   return `${isBinding} ? ${binding} : (${isTaken}) && !(${isSpared})`;
 }
 
+/**
+ * Whether the request is about what runs at one site only, in a group that runs at both: marked itself, or in a
+ * namespace that is. A scale and a pod's binding show their namespace alone.
+ */
+export function singleExpression(): string {
+  const has = (map: string): string =>
+    `(has(${map}) && ${text(marks.singleton)} in ${map} && ${map}[${text(marks.singleton)}] == 'true')`;
+  const own = ["object.metadata.labels", "object.metadata.annotations"].map(has).join(" || ");
+  const ofNamespace = ["namespaceObject.metadata.labels", "namespaceObject.metadata.annotations"].map(has).join(" || ");
+  return `(variables.sub == '' && (${own})) || (has(request.namespace) && request.namespace != '' && (${ofNamespace}))`;
+}
+
 function excludedExpression(match: ObjectMatch, namespaces: ReadonlyMap<string, string>): string {
   const parts = [aboutKindAndName(match)];
   if (match.namespaces !== undefined) {

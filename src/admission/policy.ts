@@ -2,7 +2,7 @@ import type { GroupSpec } from "../config/group.ts";
 import { firstSite, namespaceAt } from "../config/match.ts";
 import { type KubeObject, managerOf } from "../objects/object.ts";
 import { nowhere } from "../render/kinds/workloads.ts";
-import { gatedExpression, scaledKinds, text } from "./expressions.ts";
+import { gatedExpression, scaledKinds, singleExpression, text } from "./expressions.ts";
 
 /**
  * The objects by which a site's own API server keeps a group from being started where it must not run: one
@@ -148,6 +148,8 @@ export function gatePolicy(
 ): KubeObject {
   const first = firstSite(spec);
   const named = new Map(namespaces.map((name) => [name, namespaceAt(spec, name, site, first)]));
+  const isBoth = spec.mode === "ActiveActive";
+  const selected = gatedExpression(group, spec, site, named);
   const rule = (apiGroups: string[], kinds: string[], operations: string[]): unknown => ({
     apiGroups,
     apiVersions: ["*"],
@@ -180,7 +182,8 @@ export function gatePolicy(
         { name: "name", expression: "has(request.name) && request.name != '' ? request.name : object.metadata.name" },
         { name: "labels", expression: "has(object.metadata.labels) ? object.metadata.labels : {}" },
         { name: "owner", expression: ownerOf },
-        { name: "gated", expression: gatedExpression(group, spec, site, named) },
+        ...(isBoth ? [{ name: "single", expression: singleExpression() }] : []),
+        { name: "gated", expression: isBoth ? `variables.single && (${selected})` : selected },
         { name: "starts", expression: starts },
         { name: "node", expression: nodeOf },
       ],

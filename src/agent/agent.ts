@@ -28,7 +28,6 @@ import { GroupSet } from "./group-set.ts";
 import { followNodes } from "./guard-nodes.ts";
 import { GuardDesk } from "./guards.ts";
 import { AgentMetrics } from "./metrics.ts";
-import { readOrigin } from "./origin.ts";
 import type { AgentParts } from "./parts.ts";
 import { PeerVersions } from "./peer-versions.ts";
 import { mayFollowRestored, readVersions, RewindKeeper } from "./rewind.ts";
@@ -183,8 +182,7 @@ class Agent {
       client,
       discovery,
       pool,
-      mayFollowRestored: () =>
-        mayFollowRestored((this.#groups?.runtimes ?? []).map(({ journal }) => readOrigin(journal))),
+      mayFollowRestored: () => mayFollowRestored((this.#groups?.runtimes ?? []).map(({ origin }) => origin)),
       peerVersions,
       gates: new AdmissionGates({ client, site: config.site, ...common }),
       guards: new GuardDesk({

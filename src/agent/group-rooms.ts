@@ -1,9 +1,12 @@
 import { Applier } from "../apply/applier.ts";
 import type { GroupSpec, ProtectionGroup } from "../config/group.ts";
 import type { Journal } from "../journal/journal.ts";
+import { marks } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
 import { GroupEnding } from "./ending.ts";
 import { SiteActions } from "./group-actions.ts";
+import { actionsByMode, MergedActions } from "./merged-actions.ts";
+import { GroupMerging } from "./merging.ts";
 import { GroupGate } from "./group-gate.ts";
 import { GroupNamespaces } from "./group-namespaces.ts";
 import { GroupSpecs } from "./group-spec.ts";
@@ -48,6 +51,7 @@ export interface Covered {
 export interface GroupRooms extends HostedRooms {
   readonly host: SiteHost;
   readonly protocol: GroupProtocol;
+  readonly merging: GroupMerging;
   readonly ending: GroupEnding;
   /** undefined before the first spec. */
   readonly covered: () => Covered | undefined;
@@ -58,13 +62,22 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const { name, parts, journal } = options;
   const { clock, random, pool, config, gates } = parts;
   const common = { ...options, clock, random, pool, site: config.site };
-  const applier = applierOf(options);
+  const applier = applierOf(options, () => merging.isOn);
   const specs = new GroupSpecs(common);
   const happenings = new Happenings({ ...common, object: () => specs.object });
   const epoch = () => protocol.epoch();
-  const serving = new GroupServing({ ...common, specs, epoch, lacking: () => applier.absent });
+  const versions = () => merging.versions;
+  const serving = new GroupServing({ ...common, specs, epoch, versions, lacking: () => applier.absent });
   applier.onStatus(() => serving.lackingChanged());
-  const pulling = new GroupPulling({ ...common, onData: (data) => protocol.setData(data) });
+  const pulling = new GroupPulling({
+    ...common,
+    // Where both sites pull, what the holder lacks of the other one is no lack of a standby.
+    onData: (data) => {
+      if (!merging.isOn || readOrigin(journal) === "copy") protocol.setData(data);
+    },
+  });
+  const snapshot = () => protocol.snapshot();
+  const merging: GroupMerging = new GroupMerging({ ...common, journal, specs, serving, pulling, epoch, snapshot });
   const holding = new Holding({ ...common, namespaces: () => serving.capture?.namespaces ?? [] });
   const late = new LateObjects({ ...common, find: finderAt(parts) });
   const onRestored = (message: string) => happenings.notice({ code: "ObjectRestored", message });
@@ -75,7 +88,7 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const host = new SiteHost(hosted);
   const protocol: GroupProtocol = new GroupProtocol({
     ...common,
-    actions: new SiteActions(host),
+    actions: actionsByMode(() => merging.isOn, mergedActions(host, { merging, serving, specs }), new SiteActions(host)),
     isSource: () => specs.isSource,
     keptData: (of) => pulling.keptFor(of),
   });
@@ -86,14 +99,31 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     protocol,
     hasObject: () => specs.object !== undefined,
   });
-  return { ...hosted, host, protocol, ending, covered };
+  return { ...hosted, host, protocol, merging, ending, covered };
 }
 
-function applierOf({ parts, journal, log, onChange }: RoomsOptions): Applier {
+function mergedActions(
+  host: SiteHost,
+  { merging, serving, specs }: Pick<HostedRooms, "serving" | "specs"> & Pick<GroupRooms, "merging">,
+): MergedActions {
+  return new MergedActions(host, {
+    isSingle: (key) => merging.merger.isSingle(key),
+    settle: (options) => merging.merger.settle(options),
+    failing: () => [...merging.merger.status().failing.keys()],
+    singlesText: () => merging.merger.singlesText(),
+    begin: () => merging.begin(),
+    settleCapture: async (options) => serving.capture?.settle(options),
+    beginSurge: () => merging.beginSurge(),
+    setMayStart: (mayStart) => merging.setMayStart(mayStart),
+    isMirror: () => specs.object?.metadata.annotations?.[marks.mirror] !== undefined,
+  });
+}
+
+function applierOf({ parts, journal, log, onChange }: RoomsOptions, isMerged: () => boolean): Applier {
   const { client, discovery, config, clock, random } = parts;
   const origin = readOrigin(journal);
   const mode = origin === "copy" || origin === "none" ? "standby" : origin === "held" ? "held" : "active";
-  const applier = new Applier({ journal, client, discovery, site: config.site, mode, clock, random, log });
+  const applier = new Applier({ journal, client, discovery, site: config.site, mode, isMerged, clock, random, log });
   applier.onStatus(() => onChange());
   return applier;
 }

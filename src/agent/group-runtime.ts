@@ -2,11 +2,13 @@ import type { Applier } from "../apply/applier.ts";
 import type { ObjectDifference } from "../apply/diff.ts";
 import { compileSelection } from "../capture/selection.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
+import { LifeboatError } from "../errors.ts";
 import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome } from "../failover/runner/actions.ts";
 import { GroupRecords } from "../failover/runner/records.ts";
 import type { Journal } from "../journal/journal.ts";
+import { isLedgerRecord } from "../merge/ledger.ts";
 import { compareEpochs } from "../objects/epoch.ts";
 import type { KubeObject } from "../objects/object.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
@@ -118,6 +120,11 @@ export class GroupRuntime {
     return (origin === "copy" || origin === "none") && this.journal.synced && isGone;
   }
 
+  /** What its objects here are; of a group that runs at both sites they are the truth, whoever holds its epoch. */
+  get origin(): Origin {
+    return this.#rooms.merging.isOn ? "own" : readOrigin(this.journal);
+  }
+
   get group(): ProtectionGroup | undefined {
     return this.#rooms.specs.group;
   }
@@ -184,6 +191,8 @@ export class GroupRuntime {
       peerOf(group.spec, this.#options.parts.config.site),
       agesOf(this.#rooms),
     );
+    this.applier.reconsider();
+    this.#rooms.merging.take(group);
     this.#rooms.protocol.take(group);
   }
 
@@ -191,6 +200,10 @@ export class GroupRuntime {
   offered(): void {
     // A group that has just ended is offered until its end is known everywhere; one of its name may begin later.
     if (this.orphaned && !this.#bornOrphaned && !this.#withdrawn) return;
+    if (this.#rooms.merging.isOn) {
+      this.#rooms.merging.begin();
+      return;
+    }
     const origin = readOrigin(this.journal);
     if (origin === "none" || origin === "copy") this.#rooms.host.pull();
   }
@@ -222,12 +235,27 @@ export class GroupRuntime {
     const origin = readOrigin(this.journal);
     if (!this.#rooms.specs.isSource || (origin !== "none" && origin !== "own")) return;
     await this.applier.activate();
-    await this.#rooms.host.serve();
+    if (this.#rooms.merging.isOn) {
+      this.#rooms.merging.setMayStart(true);
+      this.#rooms.merging.begin();
+    } else await this.#rooms.host.serve();
   }
 
   /** What differs between what the journal says and what is at this site, the canary left out: it changes always. */
   async diff(options: { signal: AbortSignal }): Promise<ObjectDifference[]> {
+    if (this.#rooms.merging.isOn) {
+      throw new LifeboatError("FailoverRefused", "the group runs at both sites: neither is the copy of the other", {
+        op: "agent.diff",
+        hint: "`lifeboat status GROUP` lists what is not the same yet, and conflicts",
+      });
+    }
     return (await this.applier.diff(options)).filter(({ key }) => this.#rooms.serving.isGroups(key));
+  }
+
+  /** Carries out the deletes that are held back here. Returns their number. */
+  confirmDeletes(): Promise<number> {
+    const { merging } = this.#rooms;
+    return merging.isOn ? merging.merger.confirmDeletes() : this.applier.confirmDeletes();
   }
 
   /** What this site had of its own when the other took over. */
@@ -270,8 +298,7 @@ export class GroupRuntime {
     if (this.#hasEnd) return;
     this.#hasEnd = true;
     this.#log.info("the group was deleted at its source; the copies here stay");
-    void this.#applying
-      .stop()
+    void Promise.all([this.#applying.stop(), this.#rooms.merging.stop()])
       .then(() => this.#rooms.ending.atStandby(() => this.orphaned))
       .then(this.#options.onOrphaned)
       .catch(() => undefined);
@@ -280,6 +307,7 @@ export class GroupRuntime {
   /** What is at this site is no copy: its object here is the group's own. */
   get #isTruth(): boolean {
     const origin = readOrigin(this.journal);
+    if (origin === "none" && this.#rooms.merging.isOn) return this.#rooms.specs.isSource;
     return origin === "none" ? this.#rooms.serving.offers : origin !== "copy";
   }
 
@@ -339,6 +367,7 @@ export class GroupRuntime {
   }
 
   async #closeAll(): Promise<void> {
+    await this.#rooms.merging.stop();
     this.#rooms.serving.stopServing();
     await this.#rooms.serving.stopCapture();
     await this.#rooms.pulling.stop();
@@ -352,6 +381,6 @@ export class GroupRuntime {
 
 /** An agent that was alone until now kept in the journal's file what others are to know. */
 async function shareStates(journal: Journal): Promise<void> {
-  const names = journal.ownStates().filter((name) => !ownStates.has(name));
+  const names = journal.ownStates().filter((name) => !ownStates.has(name) && !isLedgerRecord(name));
   await Promise.all(names.map((name) => journal.putState(name, journal.getOwnState(name))));
 }

@@ -1,14 +1,18 @@
 import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
+import { shown } from "../apply/notes.ts";
+import type { ApplierStatus } from "../apply/status.ts";
 import type { GroupRooms } from "./group-rooms.ts";
+import type { MergingView } from "./merging.ts";
 import { explainFence } from "./guard-scope.ts";
 import type { GroupAges } from "./metrics.ts";
 import { readOrigin } from "./origin.ts";
 
 /** What status is made of. `orphaned`: the group was opened as what a deleted one left behind. */
 export function viewOf(group: GroupRooms, orphaned: boolean) {
-  const { specs, serving, pulling, applier, journal, happenings } = group;
+  const { specs, serving, pulling, applier, journal, happenings, merging } = group;
   const { capture } = serving;
   const report = capture?.report();
+  const merge = merging.view();
   return {
     group: specs.group,
     object: specs.object,
@@ -17,8 +21,10 @@ export function viewOf(group: GroupRooms, orphaned: boolean) {
     specWarnings: specs.warnings(report?.synced === true ? capture?.keys() : undefined),
     failover: explained(group),
     gateProblem: group.gate.problem,
-    capture: report,
-    applier: applier.status(),
+    // Deleted objects are records of the stream, too.
+    capture: report === undefined || merge === undefined ? report : { ...report, objectCount: merge.objects },
+    applier: merge === undefined ? applier.status() : mergedStatus(applier.status(), merge),
+    merge,
     origin: readOrigin(journal),
     orphaned,
     serving: serving.offers,
@@ -31,6 +37,18 @@ export function viewOf(group: GroupRooms, orphaned: boolean) {
     lastStart: happenings.lastStart,
     late: group.late.entries,
     divergent: journal.divergentKeys(),
+  };
+}
+
+/** Where both sites run the group, merging is what applies. */
+function mergedStatus(status: ApplierStatus, merge: MergingView): ApplierStatus {
+  return {
+    ...status,
+    objects: merge.objects,
+    pending: merge.pending,
+    failingCount: merge.failing.size,
+    failing: shown(merge.failing),
+    deletesPaused: merge.deletesPaused,
   };
 }
 

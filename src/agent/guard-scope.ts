@@ -34,7 +34,10 @@ const podlessKinds = new Set([
  * Why guards cannot stop the group: they know a pod's namespace and nothing else of it. undefined where every pod of
  * the group's namespaces is the group's.
  */
-export function whyNotGuarded({ select }: GroupSpec): string | undefined {
+export function whyNotGuarded({ mode, select }: GroupSpec): string | undefined {
+  if (mode === "ActiveActive") {
+    return "in mode ActiveActive only what is single must not run at both sites, and node guards stop whole namespaces";
+  }
   const selector = select.objects?.selector;
   if (Object.keys(selector?.matchLabels ?? {}).length > 0 || (selector?.matchExpressions ?? []).length > 0) {
     return "spec.select.objects.selector leaves pods of its namespaces out, and node guards stop whole namespaces";

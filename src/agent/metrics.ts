@@ -125,6 +125,11 @@ export class AgentMetrics {
     metrics.set("lifeboat_fields_dropped_objects", labels, applier.fieldsDroppedCount);
     metrics.set("lifeboat_divergent_objects", labels, view.divergent.length);
     metrics.set("lifeboat_deletes_paused", labels, applier.deletesPaused === undefined ? 0 : 1);
+    if (view.merge !== undefined) {
+      metrics.set("lifeboat_merge_clock_ahead_seconds", labels, view.merge.aheadMs / 1000);
+      metrics.set("lifeboat_merge_tombstones", labels, view.merge.tombstones);
+      metrics.set("lifeboat_surge_percent", labels, view.merge.surgePercent ?? 100);
+    }
     metrics.set("lifeboat_never_synced", labels, status.lag?.summary === "never" ? 1 : 0);
     metrics.set("lifeboat_armed", labels, failover?.armed === true ? 1 : 0);
     metrics.set("lifeboat_blocked", labels, failover?.state === "Blocked" ? 1 : 0);

@@ -158,7 +158,7 @@ export class RequestDesk {
       case "accept-rewind":
         return acceptRewind(this.#options.parts.pool);
       case "deletes-confirm":
-        return `${await runtime.applier.confirmDeletes()} deletes are carried out`;
+        return `${await runtime.confirmDeletes()} deletes are carried out`;
       case "purge": {
         const report = await runtime.applier.purge({ dryRun: request.dryRun, signal });
         await this.#writeResult(report.keys.slice(0, resultMaxCount));

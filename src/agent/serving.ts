@@ -1,7 +1,8 @@
 import { linkedAbort, Pulse } from "../abort.ts";
 import type { LocalObject } from "../apply/demotion.ts";
 import { removedObjects } from "../apply/removed.ts";
-import { GroupCapture, type LackingObjects } from "../capture/group.ts";
+import { GroupCapture, type LackingObjects, type ObjectVersions } from "../capture/group.ts";
+import type { Normalised } from "../capture/normalise.ts";
 import { WatchPool } from "../capture/pool.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
 import { LifeboatError } from "../errors.ts";
@@ -30,6 +31,8 @@ export interface ServingOptions {
   readonly epoch: () => string;
   /** What of the group could not be brought up at this site. */
   readonly lacking: () => LackingObjects;
+  /** Of a group that runs at both sites. */
+  readonly versions: () => ObjectVersions | undefined;
   readonly log: Log;
   readonly signal: AbortSignal;
   /** Begun or ended to serve. Must not throw. */
@@ -113,6 +116,11 @@ export class GroupServing {
     if (this.#offer !== undefined) this.#options.parts.served.announce();
   }
 
+  /** See {@link GroupCapture.offer}; nothing while the site's objects are not followed. */
+  offerObject(key: ObjectKey, state: Normalised | undefined): void {
+    this.#capture?.offer(key, state);
+  }
+
   /** What this site lacks may be something else. */
   lackingChanged(): void {
     const lacking = this.#options.lacking();
@@ -158,7 +166,7 @@ export class GroupServing {
     const { client, discovery, peerVersions, clock, random } = parts;
     const chooseVersion = (kind: KubeKind) => peerVersions.choose(kind);
     const pool = new WatchPool({ client, discovery, chooseVersion, clock, random, log });
-    const capture = this.#newCapture(pool);
+    const capture = this.#newCapture(pool, undefined);
     using scope = linkedAbort(signal);
     const ended = Promise.allSettled([pool.run(scope), capture.run(scope)]);
     try {
@@ -240,7 +248,7 @@ export class GroupServing {
     const { pool, clock, random } = parts;
     const group = this.#validGroup();
     if (this.#capture !== undefined) return { capture: this.#capture, group };
-    const capture = this.#newCapture(pool);
+    const capture = this.#newCapture(pool, this.#options.versions());
     this.#capture = capture;
     this.#capturing = new Background({ name: "capture", clock, random, log, signal }, (inner) => capture.run(inner));
     return { capture, group };
@@ -252,7 +260,7 @@ export class GroupServing {
     throw new LifeboatError("SpecInvalid", "the group has no valid spec", { op: "agent.serve" });
   }
 
-  #newCapture(pool: WatchPool): GroupCapture {
+  #newCapture(pool: WatchPool, versions: ObjectVersions | undefined): GroupCapture {
     const { parts, specs, name, log, journal, epoch } = this.#options;
     const { client, config, clock, random, metrics } = parts;
     return new GroupCapture({
@@ -265,6 +273,7 @@ export class GroupServing {
       epoch,
       isHeld: () => readOrigin(journal) === "held",
       isRemoved: (key) => removedObjects(journal).some((removed) => removed.key === key),
+      versions,
       onLag: (kind, ms) => metrics.observeLag(name, kind, ms),
       clock,
       random,

@@ -34,7 +34,9 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
   const { failover, applier, capture, object } = view;
   const isActive = failover?.running !== undefined && failover.running !== "no";
   const adopting = failover?.state === "Adopting" && view.serving;
-  const role = isActive || adopting ? "active" : view.origin === "copy" || view.pulling ? "standby" : "unknown";
+  const isBoth = view.merge !== undefined && view.serving && !view.orphaned;
+  const role =
+    isActive || adopting || isBoth ? "active" : view.origin === "copy" || view.pulling ? "standby" : "unknown";
   const findings = [
     ...context.troubles.map(({ what, kind, message }) => ({ code: troubleCode(what), object: kind, message })),
     ...applier.failing.map(({ key, reason, message }) => ({ code: reason, object: key, message })),
@@ -88,11 +90,33 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
       view.divergent.length === 0
         ? undefined
         : { count: view.divergent.length, objects: view.divergent.slice(0, listedMaxCount).map(({ key }) => key) },
+    merge: mergeOf(view.merge),
     lastFailover: lastMove(view, context),
     lastRequest: context.request,
     peer: failover === undefined ? undefined : endOf(failover.peerGrantor, context.nowMs, failover.peer),
     witness: failover === undefined ? undefined : endOf(failover.witness, context.nowMs),
   }) as GroupStatus;
+}
+
+function mergeOf(merge: GroupView["merge"]): GroupStatus["merge"] {
+  if (merge === undefined) return undefined;
+  return withoutUndefined({
+    singletons: merge.singlesHere ? "here" : "at the other site",
+    singletonCount: merge.singles.length,
+    surgePercent: merge.surgePercent,
+    clockAheadMs: merge.aheadMs === 0 ? undefined : Math.round(merge.aheadMs),
+    tombstones: merge.tombstones,
+    conflictCount: merge.conflictCount,
+    conflicts: merge.conflicts
+      .slice(0, listedMaxCount)
+      .map(({ key, foundMs, winner, loser, wonAt, lostAt, deletion }) => ({
+        object: key,
+        at: new Date(foundMs).toISOString(),
+        winner,
+        loser,
+        message: `${winner} wrote at ${wonAt}, ${loser} at ${lostAt}${deletion ? "; one of the two was a deletion" : ""}`,
+      })),
+  });
 }
 
 function lateFinding({ key, what, why }: LateObject): { code: string; object: string; message: string } {

@@ -107,6 +107,7 @@ function describe(group: StoredGroup, wide: boolean, coloured: boolean): string 
     `${show(counts?.objects)}, applied ${show(counts?.applied)}, pending ${show(counts?.pending)}, ` +
       `withheld ${show(counts?.withheld)}, failed ${show(counts?.failed)}`,
   );
+  if (status.merge !== undefined) line("Both sites", bothSites(status.merge));
   const { leases, ifLost } = status;
   if (leases !== undefined) {
     line("Leases", `witness ${leases.witness ?? "unknown"}; peer ${leases.peer ?? "unknown"}`);
@@ -147,6 +148,13 @@ function describe(group: StoredGroup, wide: boolean, coloured: boolean): string 
     condition.message,
   ]);
   if (conditions.length > 0) lines.push("", table(["CONDITION", "STATUS", "REASON", "MESSAGE"], conditions));
+  const conflicts = (status.merge?.conflicts ?? []).map(({ at, object, message }) => [at, object, message ?? ""]);
+  if (conflicts.length > 0) {
+    lines.push(
+      "",
+      table(["CONFLICT FOUND", "OBJECT", "MESSAGE"], wide ? conflicts : conflicts.slice(0, listShownCount)),
+    );
+  }
   const findings = (status.findings ?? []).map((finding) => [finding.code, finding.object ?? "", finding.message]);
   if (findings.length > 0) {
     const shown = wide ? findings : findings.slice(0, listShownCount);
@@ -154,6 +162,16 @@ function describe(group: StoredGroup, wide: boolean, coloured: boolean): string 
     if (shown.length < findings.length) lines.push(`… ${findings.length - shown.length} more: -o wide`);
   }
   return lines.join("\n");
+}
+
+function bothSites(merge: NonNullable<StoredGroup["status"]["merge"]>): string {
+  const { singletons, singletonCount, surgePercent, clockAheadMs, conflictCount } = merge;
+  return [
+    `${show(singletonCount)} single objects run ${singletons ?? "?"}`,
+    `${show(conflictCount)} conflicts`,
+    ...(surgePercent === undefined ? [] : [`replicas at ${surgePercent} % for the load of both`]),
+    ...(clockAheadMs === undefined ? [] : [`the other site's clock is ${formatMs(clockAheadMs)} ahead: not followed`]),
+  ].join(", ");
 }
 
 /** Conditions that are good when true; all others are good when false. */

@@ -187,12 +187,15 @@ function checkMappedNames(spec: GroupSpec, { errors }: Problems): void {
   }
 }
 
-function checkFailover(spec: GroupSpec, { warnings }: Problems): void {
+function checkFailover(spec: GroupSpec, { errors, warnings }: Problems): void {
   if (spec.mode === "ActiveActive") {
-    warnings.push(
-      "spec.mode: ActiveActive is not there yet; the group is treated as ActiveStandby: one site runs it, the other " +
-        "keeps it at zero",
-    );
+    if (spec.standby === "PilotLight") errors.push("spec.standby: PilotLight has no standby to keep in ActiveActive");
+    if (spec.failover.automatic && spec.failover.fencing.policy !== "Unproven") {
+      warnings.push(
+        "spec.failover.fencing.policy: node guards stop whole namespaces, and in mode ActiveActive only what is single " +
+          "must stop; without Unproven the witness does not take that over by itself, and a person decides",
+      );
+    }
   }
   if (spec.failover.fencing.policy === "Storage") {
     warnings.push(

@@ -316,7 +316,7 @@ export const groupSpecSchema = z
       .enum(["ActiveStandby", "ActiveActive"])
       .default("ActiveStandby")
       .describe(
-        "Whether one site runs the group, or both do. ActiveActive is not there yet: it is accepted with a warning and treated as ActiveStandby.",
+        'Whether one site runs the group, or both do. In ActiveActive objects replicate both ways, the later write counts, and what carries the label or annotation lifeboat.dev/singleton: "true" runs at one site. It cannot be changed.',
       ),
     standby: z
       .enum(["PilotLight", "Warm"])
@@ -360,6 +360,10 @@ export const groupSpecSchema = z
       {
         rule: "self.sites.all(s, oldSelf.sites.exists(o, o.name == s.name))",
         message: "the names of the sites cannot be changed; create another group",
+      },
+      {
+        rule: "self.mode == oldSelf.mode",
+        message: "the mode cannot be changed; delete the group, which stops nothing, and create it anew",
       },
       ...(
         ["namespaces", "storageClasses", "registries", "ingressClasses", "hosts", "cidrs", "loadBalancerIPs"] as const

@@ -97,6 +97,31 @@ export const groupStatusSchema = z
       })
       .describe("What the returned site changed by itself while the other was active.")
       .optional(),
+    merge: z
+      .looseObject({
+        singletons: text("Where what is single runs: here or at the other site."),
+        singletonCount: count("Objects that are single."),
+        surgePercent: count("Replicas in percent of the usual ones, while this site carries the load of both."),
+        clockAheadMs: ms("How far the other site's clock is ahead, while that keeps its writes from being followed."),
+        tombstones: count("Deleted objects that are remembered."),
+        conflictCount: count("Writes of both sites to one object that did not know of each other, ever found here."),
+        conflicts: z
+          .array(
+            z
+              .looseObject({
+                object: z.string().describe("Key of the object at this site."),
+                at: z.string().describe("When this site found it."),
+                winner: z.string().describe("Site whose write counts."),
+                loser: z.string().describe("Site whose write was lost."),
+                message: text("Both moments, and what was lost."),
+              })
+              .describe("A conflict."),
+          )
+          .describe("The latest of them, newest first.")
+          .optional(),
+      })
+      .describe("ActiveActive only: how the objects of both sites become the same.")
+      .optional(),
     lastFailover: z
       .looseObject({
         at: text("When it was decided."),

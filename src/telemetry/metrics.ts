@@ -76,6 +76,19 @@ export const metricTable = {
   lifeboat_contested_objects: gauge("Objects that somebody else changes back again and again."),
   lifeboat_fields_dropped_objects: gauge("Objects with fields that the standby cannot hold; the journal holds them."),
   lifeboat_divergent_objects: gauge("Objects that differed here when the other site took over, and are kept."),
+  lifeboat_merge_conflicts_total: counter(
+    "ActiveActive: objects that both sites wrote without knowing of each other; the earlier write was lost. Status names them.",
+  ),
+  lifeboat_merge_writes_total: counter(
+    "ActiveActive: objects that were written or deleted here because the other site did. Growing while nobody writes: two controllers disagree.",
+  ),
+  lifeboat_merge_clock_ahead_seconds: absentGauge(
+    "ActiveActive: how far the other site's clock is ahead while that keeps its writes from being followed; 0 otherwise.",
+  ),
+  lifeboat_merge_tombstones: absentGauge("ActiveActive: deleted objects that are remembered."),
+  lifeboat_surge_percent: absentGauge(
+    "ActiveActive: replicas in percent of the usual ones; 100 while both sites are there.",
+  ),
   lifeboat_deletes_paused: gauge("1 while the delete guard waits for `lifeboat deletes confirm`."),
   lifeboat_stream_sent_bytes_total: counter("Payload of batches, digests and comparisons sent on the group's stream."),
   lifeboat_stream_received_bytes_total: counter(

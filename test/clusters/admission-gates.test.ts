@@ -46,7 +46,10 @@ const closedAt = (count: number): Omit<GateState, "open"> => ({
   message: `group ${group} runs at east; move it with: lifeboat failover ${group} --to west`,
 });
 
-function startGates(select: Partial<GroupSpecInput["select"]> = {}): AdmissionGates {
+function startGates(
+  select: Partial<GroupSpecInput["select"]> = {},
+  mode: GroupSpecInput["mode"] = "ActiveStandby",
+): AdmissionGates {
   const log = silentLog;
   const gates = new AdmissionGates({
     client,
@@ -59,7 +62,11 @@ function startGates(select: Partial<GroupSpecInput["select"]> = {}): AdmissionGa
     apiVersion: "lifeboat.dev/v1alpha1",
     kind: "ProtectionGroup",
     metadata: { name: group },
-    spec: { sites: [{ name: "east" }, { name: "west" }], select: { namespaces: { names: [namespace] }, ...select } },
+    spec: {
+      sites: [{ name: "east" }, { name: "west" }],
+      mode,
+      select: { namespaces: { names: [namespace] }, ...select },
+    },
   });
   if (parsed === undefined) throw new Error("the test's group is not valid");
   gates.cover(group, { spec: parsed.spec, namespaces: [namespace] });
@@ -116,6 +123,38 @@ const inForce = async (gates: AdmissionGates): Promise<void> => {
     expect(refusal).toContain("runs at east");
   }, 10_000);
 };
+
+describe("a closed gate of a group that runs at both sites", () => {
+  const mark = { "lifeboat.dev/singleton": "true" };
+  const refusal = "runs at east";
+
+  test("refuses what is single, by a label or an annotation, and nothing else", async () => {
+    const gates = startGates({}, "ActiveActive");
+    await gates.close(group, closedAt(3), { signal: never });
+    expect(gates.problem(group)).toBeUndefined();
+    await eventually(async () => {
+      const said = await create(pods, pod("probe", { labels: mark })).then(() => "not refused", messageOf);
+      expect(said).toContain(refusal);
+    }, 10_000);
+    const single = workload("leader");
+    await expect(
+      create(deployments, { ...single, metadata: { ...single.metadata, annotations: mark } }),
+    ).rejects.toThrow(refusal);
+    await client.create(deployments, workload("web", { replicas: 2 }), write);
+    await scale("web", 4);
+    await create(pods, pod("free"));
+  });
+
+  test("refuses everything in a namespace that is marked, scaling by hand included", async () => {
+    await client.create(deployments, workload("web", { replicas: 0 }), write);
+    const patch = { type: "merge", body: { metadata: { labels: mark } } } as const;
+    await client.patch(resources.namespaces, { name: namespace }, patch, write);
+    const gates = startGates({}, "ActiveActive");
+    await gates.close(group, closedAt(3), { signal: never });
+    await inForce(gates);
+    await expect(scale("web", 1)).rejects.toThrow(refusal);
+  });
+});
 
 describe("an open gate of a group that node guards stop", () => {
   const bind = (node: string): Promise<unknown> => {

@@ -62,6 +62,7 @@ test("what is taken down is read as it is now, and the others go on waiting for 
     specs,
     epoch: () => "1.1",
     lacking: () => new Map(),
+    versions: () => undefined,
     onChange: () => undefined,
   });
   const keys = async () => (await serving.localObjects({ signal: AbortSignal.timeout(60_000) })).map(({ key }) => key);

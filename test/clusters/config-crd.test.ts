@@ -94,6 +94,16 @@ describe("the API server", () => {
     });
   });
 
+  it("does not let the mode change", async () => {
+    const object = group("mode", least);
+    made.push(object);
+    await site.create(object);
+    const request = { contentType: "application/merge-patch+json" as const, query: {} };
+    await expect(site.patch(object, { ...request, body: { spec: { mode: "ActiveActive" } } })).rejects.toThrow(
+      "the mode cannot be changed",
+    );
+  });
+
   it("keeps what an agent writes into the status, fields of later versions too", async () => {
     const object = group("status", least);
     made.push(object);

@@ -24,6 +24,8 @@ export interface FailoverSnapshot {
   readonly running: "leased" | "leaseFree" | "no";
   readonly witness: GrantorSnapshot;
   readonly peerGrantor: GrantorSnapshot;
+  /** By its last acknowledgement, the witness hears the other site, which would be able to take over. */
+  readonly witnessSeesPeer: boolean;
   /** What is left of this site's own promise to the peer not to take over; 0 when none. */
   readonly promisedToPeerMs: number;
   /** This site has recorded that it takes over under no circumstances, since the peer runs without a lease. */
@@ -87,6 +89,7 @@ export function takeSnapshot(input: SnapshotInput): FailoverSnapshot {
     running: isLeaseFree(state) ? "leaseFree" : isRunning(state) ? "leased" : "no",
     witness: grantorSnapshot(state.witness, links.witness, nowMs),
     peerGrantor: grantorSnapshot(state.peerGrantor, links.peer, nowMs),
+    witnessSeesPeer: state.witness.seesReadyPeer,
     promisedToPeerMs: Math.max(0, state.promiseUntilMs - nowMs),
     veto: record.veto !== null,
     armed: notArmed.length === 0,

@@ -29,6 +29,49 @@ describe("the conditions of a healthy group", () => {
   });
 });
 
+describe("a group that runs at both sites", () => {
+  const merge: NonNullable<GroupView["merge"]> = {
+    pending: 0,
+    failing: new Map(),
+    conflicts: [{ key, foundMs: 0, winner: "west", loser: "east", wonAt: "2.0", lostAt: "1.0", deletion: true }],
+    conflictCount: 51,
+    tombstones: 2,
+    objects: 9,
+    singles: [web],
+    aheadMs: 0,
+    deletesPaused: undefined,
+    singlesHere: false,
+    surgePercent: undefined,
+  };
+
+  it("is active at both, and says where what is single runs and which writes were lost", () => {
+    const status = statusOf(standbyView({ view: { serving: true, merge } }));
+    expect(status).toMatchObject({ role: "active", active: "east" });
+    expect(status.merge).toEqual({
+      singletons: "at the other site",
+      singletonCount: 1,
+      tombstones: 2,
+      conflictCount: 51,
+      conflicts: [
+        {
+          object: key,
+          at: "1970-01-01T00:00:00.000Z",
+          winner: "west",
+          loser: "east",
+          message: "west wrote at 2.0, east at 1.0; one of the two was a deletion",
+        },
+      ],
+    });
+    expect(groupStatusSchema.parse(status)).toEqual(status);
+  });
+
+  it("says that it carries both loads, and that the other site's clock is not followed", () => {
+    const status = statusOf(activeView({ view: { merge: { ...merge, surgePercent: 200, aheadMs: 90_000.4 } } }));
+    expect(status.merge).toMatchObject({ surgePercent: 200, clockAheadMs: 90_000 });
+    expect(statusOf(standbyView()).merge).toBeUndefined();
+  });
+});
+
 describe("the counts of a standby", () => {
   it("call applied only what is neither pending nor held back on purpose", () => {
     const view = standbyView({ applier: { objects: 9, pending: 2, withheld: { PilotLight: 4, NeverStandby: 1 } } });

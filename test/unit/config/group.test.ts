@@ -67,6 +67,11 @@ describe("a ProtectionGroup", () => {
     expect(() => parseGroup(other)).toThrow("kind: must be ProtectionGroup of lifeboat.dev");
   });
 
+  it("refuses a pilot light where both sites run the group", () => {
+    const spec = { ...minimal, mode: "ActiveActive", standby: "PilotLight" };
+    expect(() => parseGroup(group(spec))).toThrow("spec.standby: PilotLight has no standby to keep in ActiveActive");
+  });
+
   it("warns of what is accepted but does nothing", () => {
     const { warnings } = parseGroup(
       group({
@@ -85,9 +90,9 @@ describe("a ProtectionGroup", () => {
 
   it.each([
     [
-      { mode: "ActiveActive" },
-      "spec.mode: ActiveActive is not there yet; the group is treated as ActiveStandby: one site runs it, the other " +
-        "keeps it at zero",
+      { mode: "ActiveActive", failover: { automatic: true } },
+      "spec.failover.fencing.policy: node guards stop whole namespaces, and in mode ActiveActive only what is single " +
+        "must stop; without Unproven the witness does not take that over by itself, and a person decides",
     ],
     [
       { failover: { fencing: { policy: "Storage" } } },

@@ -32,6 +32,12 @@ it.each([
   expect(guardedGroup("shop", { spec, namespaces: ["shop"] }, "x").namespaces).toEqual([]);
 });
 
+it("nothing to stop where both sites run the group: what is single is told by labels", () => {
+  const spec = groupSpecSchema.parse({ ...specOf(), mode: "ActiveActive" });
+  expect(whyNotGuarded(spec)).toMatch(/only what is single/);
+  expect(guardedGroup("shop", { spec, namespaces: ["shop"] }, "x").namespaces).toEqual([]);
+});
+
 it.each([
   ["all objects", {}],
   ["an empty selection by labels", { objects: { selector: {} } }],
