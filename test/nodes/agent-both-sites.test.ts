@@ -12,6 +12,7 @@ import {
   groupSpec,
   namespace,
   replicasOf,
+  resourceOf,
   type Scene,
   secret,
   service,
@@ -54,6 +55,31 @@ async function expectOwner(site: SiteName): Promise<void> {
       moveLimitMs,
     );
   }
+}
+
+async function podsOfLeader(site: SiteName): Promise<number> {
+  const resource = resourceOf({ apiVersion: "v1", kind: "Pod" });
+  let count = 0;
+  const options = { namespace: "shop", labelSelector: "app=leader", signal: scene.signal };
+  for await (const page of scene.client(site).list(resource, options)) count += page.items.length;
+  return count;
+}
+
+/**
+ * Looks until the signal aborts whether what is single runs at `to` while `from` still has a pod of it, one that is
+ * ending included. Returns how often it did, and how often it was looked.
+ */
+async function watchOverlap(from: SiteName, to: SiteName, signal: AbortSignal) {
+  let looks = 0;
+  let overlaps = 0;
+  while (!signal.aborted) {
+    // In this order: a pod that is at `from` after one was at `to` has been there at the same time.
+    const there = await podsOfLeader(to);
+    if (there > 0 && (await podsOfLeader(from)) > 0) overlaps++;
+    looks++;
+    await delay(20);
+  }
+  return { looks, overlaps };
 }
 
 async function conflicts(): Promise<number> {
@@ -226,6 +252,8 @@ describe("both sites", () => {
 
 describe("what is single", () => {
   it.each(["west", "east"] as const)("moves to %s by a switchover, and nothing else does", async (to) => {
+    const watching = new AbortController();
+    const watched = watchOverlap(other(to), to, watching.signal);
     // Right after a restart it is refused, for a reason that passes; a person asks again.
     const ask = async () => {
       const answer = await scene.lifeboat(other(to), "switchover", group, "--to", to, "--wait");
@@ -235,6 +263,13 @@ describe("what is single", () => {
     await waitFor(`switchover to ${to}`, ask, { limitMs: moveLimitMs, everyMs: 1000, signal: scene.signal });
     await expectOwner(to);
     await expectReplicas(leader, to === "east" ? 1 : 0, to === "west" ? 1 : 0);
+    await scene.until("its pod", to, leader, (found) => {
+      return (found?.["status"] as { readyReplicas?: number } | undefined)?.readyReplicas === 1;
+    });
+    watching.abort();
+    const { looks, overlaps } = await watched;
+    expect(looks).toBeGreaterThan(10);
+    expect(overlaps).toBe(0);
     await expectReplicas(web, 3, 3);
     await scene.apply(other(to), configMap("shop", "after-move", { to }));
     await expectSame(scene, ["shop"]);
