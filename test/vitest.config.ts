@@ -13,7 +13,7 @@ const operators = "test/clusters/apply-operators.test.ts";
  * - `clusters`: two real control planes, shared by all files
  * - `operators`: the same, alone: the kinds of several operators come and go there, which an API server that serves
  *   other tests' broken kinds at the same time is slow to show
- * - `nodes`: beds of their own, with nodes, faults and killed sites; three files at a time, since most of it is waiting
+ * - `nodes`: beds of their own, with nodes, faults and killed sites; two files at a time, since most of it is waiting
  *
  * The last two run whole clusters on whatever machine there is: a test that fails there is tried once more, and the
  * report says so. A defect fails twice.
@@ -74,7 +74,7 @@ export default defineConfig({
           testTimeout: 300_000,
           retry: 1,
           hookTimeout: 300_000,
-          maxWorkers: 3,
+          maxWorkers: 2,
           sequence: { groupOrder: 4 },
         },
       },
