@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { metricTable } from "../../src/telemetry/metrics.ts";
 import { marks, type KubeObject } from "../../src/objects/object.ts";
 import { waitFor } from "../pair/wait.ts";
 import { randomFrom } from "../random.ts";
@@ -161,6 +162,18 @@ describe("both sites", () => {
     expect(await conflicts()).toBeGreaterThan(before);
     const logs = await Promise.all(both.map(async (site) => (await scene.status(site, group)).merge?.conflicts ?? []));
     expect(logs.flat().map(({ object }) => object)).toContain("/ConfigMap/shop/contested");
+  });
+
+  it("count in their metrics what they wrote for each other, and each conflict", async () => {
+    const samples = (await Promise.all(both.map((site) => scene.pair.metrics(site)))).flatMap((each) => each.samples);
+    const names = Object.keys(metricTable).filter((name) => /^lifeboat_(merge|surge)_/.test(name));
+    expect(names.length).toBeGreaterThan(0);
+    expect(names.filter((name) => !samples.some((sample) => sample.name === name))).toEqual([]);
+    for (const name of ["lifeboat_merge_conflicts_total", "lifeboat_merge_writes_total"]) {
+      expect(Math.max(...samples.filter((sample) => sample.name === name).map(({ value }) => value))).toBeGreaterThan(
+        0,
+      );
+    }
   });
 
   it("keep what is single from being started where it waits", async () => {

@@ -258,8 +258,12 @@ describe("an agent", () => {
 
 describe("after all that", () => {
   /** Series that there are only after what this scene does not do; each with the reason. */
+  const mergeMetrics = Object.keys(metricTable).filter((name) => /^lifeboat_(merge|surge)_/.test(name));
   const without: Readonly<Record<string, string>> = {
     lifeboat_rpo_ratio: "the groups here have no objective",
+    ...Object.fromEntries(
+      mergeMetrics.map((name) => [name, "no group here runs at both sites; nodes/agent-both-sites"]),
+    ),
   };
   /** What must have been counted, and not merely be there. */
   const counted = [
