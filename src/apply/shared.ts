@@ -48,7 +48,11 @@ export async function reconcileShared(
     const fields = differing.map(({ path }) => path).join(", ");
     return conflict(deps, target, `exists on the standby, made by somebody else, and differs in ${fields}`);
   }
-  if (groups?.includes(deps.group) === true && differing.length === 0 && notes.dropped.get(target.key) === undefined) {
+  // What the source has taken out since is no difference of a field. Of several groups each may render another form.
+  const hashOf = ({ metadata }: KubeObject): string | undefined => metadata.annotations?.[marks.hash];
+  const isNarrower = groups?.length === 1 && hashOf(live) !== hashOf(target.object);
+  const isRight = differing.length === 0 && !isNarrower && notes.dropped.get(target.key) === undefined;
+  if (groups?.includes(deps.group) === true && isRight) {
     deps.copies.observe(live);
     notes.forgetTarget(target.key);
     return applied;

@@ -42,6 +42,19 @@ test("a shared object carries the groups that need it, and goes with the last of
   await eventually(async () => (await two.west.get(role)) === undefined);
 });
 
+test("what the source takes out of a shared object goes", async () => {
+  await using bench = await applyBench();
+  const role = clusterRole(`narrower-${bench.group}`, ["get", "list"]);
+  await bench.send(ns(bench.namespace), await atEast(bench, role));
+  await bench.settled();
+  await bench.send(await atEast(bench, clusterRole(role.metadata.name, ["get"])));
+  await bench.settled();
+  expect((await bench.west.get<Role>(role))?.rules[0]?.verbs).toEqual(["get"]);
+  expect(await bench.applier.diff({ signal: never })).toEqual([]);
+  await bench.sendDeletes(keyOf(role));
+  await eventually(async () => (await bench.west.get(role)) === undefined);
+});
+
 test("a cluster-scoped object that others made is used where it fits, reported where it does not, never forced", async () => {
   await using bench = await applyBench();
   const { west } = bench;

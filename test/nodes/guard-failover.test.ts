@@ -70,6 +70,9 @@ async function settled(active: string, standby: string): Promise<void> {
   await pair.waitSynced(standby, group, options);
   const armed = await pair.waitForStatus(active, group, "armed", (status) => hasCondition(status, "Armed"), options);
   expect(armed.role).toBe("active");
+  // A status may still be the word of a process that was killed since.
+  const now = async () => ((await pair.metrics(active)).value("lifeboat_armed", { group }) === 1 ? true : undefined);
+  await waitFor(`${active} armed by its agent's own word`, now, options);
   await beats(active);
 }
 
