@@ -48,9 +48,10 @@ export async function reconcileShared(
     const fields = differing.map(({ path }) => path).join(", ");
     return conflict(deps, target, `exists on the standby, made by somebody else, and differs in ${fields}`);
   }
-  // What the source has taken out since is no difference of a field. Of several groups each may render another form.
-  const hashOf = ({ metadata }: KubeObject): string | undefined => metadata.annotations?.[marks.hash];
-  const isNarrower = groups?.length === 1 && hashOf(live) !== hashOf(target.object);
+  // What the source has taken out since is no difference of a field: the mark tells. It covers the list of groups.
+  const mark = (name: string, { metadata }: KubeObject): string | undefined => metadata.annotations?.[name];
+  const sameGroups = mark(marks.groups, live) === mark(marks.groups, target.object);
+  const isNarrower = sameGroups && mark(marks.hash, live) !== mark(marks.hash, target.object);
   const isRight = differing.length === 0 && !isNarrower && notes.dropped.get(target.key) === undefined;
   if (groups?.includes(deps.group) === true && isRight) {
     deps.copies.observe(live);

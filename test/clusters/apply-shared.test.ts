@@ -42,17 +42,25 @@ test("a shared object carries the groups that need it, and goes with the last of
   await eventually(async () => (await two.west.get(role)) === undefined);
 });
 
-test("what the source takes out of a shared object goes", async () => {
-  await using bench = await applyBench();
-  const role = clusterRole(`narrower-${bench.group}`, ["get", "list"]);
-  await bench.send(ns(bench.namespace), await atEast(bench, role));
-  await bench.settled();
-  await bench.send(await atEast(bench, clusterRole(role.metadata.name, ["get"])));
-  await bench.settled();
-  expect((await bench.west.get<Role>(role))?.rules[0]?.verbs).toEqual(["get"]);
-  expect(await bench.applier.diff({ signal: never })).toEqual([]);
-  await bench.sendDeletes(keyOf(role));
-  await eventually(async () => (await bench.west.get(role)) === undefined);
+test("what the source takes out of a shared object goes, with one group and with several", async () => {
+  await using one = await applyBench();
+  await using two = await applyBench();
+  const role = clusterRole(`narrower-${one.group}`, ["get", "list", "watch"]);
+  const now = async (bench: ApplyBench, verbs: string[]): Promise<void> => {
+    await bench.send(ns(bench.namespace), await atEast(bench, clusterRole(role.metadata.name, verbs)));
+    await bench.settled();
+  };
+  const verbsThere = async () => (await one.west.get<Role>(role))?.rules[0]?.verbs;
+  await now(one, ["get", "list", "watch"]);
+  await now(one, ["get", "list"]);
+  expect(await verbsThere()).toEqual(["get", "list"]);
+  await now(two, ["get", "list"]);
+  for (const bench of [one, two]) await now(bench, ["get"]);
+  expect(await verbsThere()).toEqual(["get"]);
+  expect(await groupsAt(one, role)).toBe([one.group, two.group].sort().join(","));
+  for (const bench of [one, two]) expect(await bench.applier.diff({ signal: never })).toEqual([]);
+  for (const bench of [one, two]) await bench.sendDeletes(keyOf(role));
+  await eventually(async () => (await one.west.get(role)) === undefined);
 });
 
 test("a cluster-scoped object that others made is used where it fits, reported where it does not, never forced", async () => {
