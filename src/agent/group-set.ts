@@ -31,7 +31,6 @@ function parsedOf(object: KubeObject): ProtectionGroup | undefined {
   }
 }
 
-/** After the peer has been asked in vain: the link itself waits for the connection. */
 /** A group's status is written at most this often, and at least {@link statusEveryMs} while its lag changes. */
 const statusDelayMs = 500;
 const statusEveryMs = 5000;

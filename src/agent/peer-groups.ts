@@ -7,7 +7,7 @@ import { watchGroups } from "../rpc/replication.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { servedKinds } from "./peer-versions.ts";
 
-/** A list that has ended is asked for again so much later. */
+/** After a list has ended, or was asked for in vain: the link itself waits for the connection. */
 const askAgainMs = 1000;
 
 export interface PeerGroupsOptions {

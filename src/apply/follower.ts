@@ -1,6 +1,7 @@
 import { onAbort, runTogether } from "../abort.ts";
 import type { EntryHead } from "../journal/entries.ts";
 import type { ObjectKey } from "../objects/key.ts";
+import { waveOfKey } from "../render/waves.ts";
 import { Deletes } from "./deletes.ts";
 import { DroppedRetries } from "./dropped-retries.ts";
 import { settleDivergence } from "./divergence.ts";
@@ -263,8 +264,8 @@ export class Follower implements SiteListener {
 
   /** Workers take lower waves first, deletes last and in reverse. */
   #priority(key: string): number {
-    if (key.startsWith(prunePrefix)) return deletesAfter + this.#site.waveOfKey(key.slice(prunePrefix.length));
-    const wave = this.#site.waveOfKey(key);
+    if (key.startsWith(prunePrefix)) return deletesAfter + waveOfKey(key.slice(prunePrefix.length));
+    const wave = waveOfKey(key);
     return this.#site.journal.head(key)?.hash === "" ? deletesAfter + wave : -wave;
   }
 

@@ -2,7 +2,7 @@ import { runTogether } from "../abort.ts";
 import { parseJson } from "../objects/json.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
-import { waveOf, waves } from "../render/waves.ts";
+import { waveOf, waveOfKey, waves } from "../render/waves.ts";
 import type { Failure } from "./failures.ts";
 import { bringBeside, isChanged } from "./beside.ts";
 import { observeServices } from "./observe.ts";
@@ -112,36 +112,38 @@ export async function promote(site: GroupSite, options: PromoteOptions): Promise
     const next = stages[index + 1];
     if (next !== undefined && isWaitedFor(stage, next)) await ready(stage, waiting.splice(0), signal);
   }
-  let readyMs = atMs();
+  let readyMs = 0;
+  let unwatched: readonly string[] = [];
   const last = stages.at(-1);
-  const wait = async (own: AbortSignal): Promise<void> => {
+  const wait = async ({ signal: own }: { signal: AbortSignal }): Promise<void> => {
     if (last !== undefined) await ready(last, waiting, own);
     readyMs = atMs();
-    sayUnwatched(site);
+    unwatched = unwatchedKinds(site);
     // The site may have run the group before; its operators are back at work by now.
     await restoreRuns(site, own).catch((error: unknown) => {
       own.throwIfAborted();
       site.options.log.warn({ err: error }, "what operators ran here before could not be scaled back");
     });
   };
-  const up = async (own: AbortSignal): Promise<void> => {
+  const up = async ({ signal: own }: { signal: AbortSignal }): Promise<void> => {
     for (const [key, failure] of keptBack(site, stages)) failed.set(key, failure);
     for (const [key, failure] of await deletePending(site, { ...options, signal: own })) failed.set(key, failure);
     await options.onUp?.(failed);
   };
   // What starts last is protected while it starts.
-  await runTogether([({ signal: own }) => wait(own), ({ signal: own }) => up(own)], { signal });
+  await runTogether([wait, up], { signal });
   const ownersFailed = await restoreAllOwners(site, stages, [...failed.keys()], signal);
   say({ step: "owners", objects, failed: ownersFailed.length, atMs: atMs() });
   const failures = [...failed].map(([key, failure]) => ({ key, failure }));
-  const unwatched = site.watches.pendingKinds();
   return { objects, failed: failures, notReady, unwatched, ownersFailed, readyMs, durationMs: atMs() };
 }
 
-function sayUnwatched(site: GroupSite): void {
+function unwatchedKinds(site: GroupSite): readonly string[] {
   const kinds = site.watches.pendingKinds();
-  if (kinds.length === 0) return;
-  site.options.log.warn({ kinds }, "kinds could not be watched; their objects were asked for one by one");
+  if (kinds.length > 0) {
+    site.options.log.warn({ kinds }, "kinds could not be watched; their objects were asked for one by one");
+  }
+  return kinds;
 }
 
 /** Without a journal what the copies say of themselves is all that is known. */
@@ -218,7 +220,7 @@ async function deletePending(site: GroupSite, options: PromoteOptions): Promise<
   const due = [...site.journal.entries()]
     .filter(([key, head]) => head.hash === "" && !isBookkeeping(key) && options.mayDelete?.(key) === true)
     .map(([key]) => key)
-    .sort((a, b) => site.waveOfKey(b) - site.waveOfKey(a));
+    .sort((a, b) => waveOfKey(b) - waveOfKey(a));
   const seqs = new Map(due.map((key) => [key, site.journal.head(key)?.seq ?? 0]));
   const failures = await runWave(site, due, {
     timeoutMs: options.applyTimeoutMs ?? applyTimeoutMsDefault,
@@ -296,7 +298,7 @@ function stagesOf(site: GroupSite): Stage[] {
 
 /** Only workloads say their wave themselves; of all others the kind is enough. */
 function waveOfEntry(site: GroupSite, key: ObjectKey): number {
-  const wave = site.waveOfKey(key);
+  const wave = waveOfKey(key);
   if (wave !== waves.workloads) return wave;
   const entry = site.journal.read(key);
   return entry === undefined ? wave : waveOf(parseJson(entry.object) as KubeObject);

@@ -76,9 +76,8 @@ export class Proof {
       if (++looked % turnCount === 0) await nextTurn(undefined, { signal });
       const outcome = await this.#prove(key, signal);
       if (outcome === undefined || outcome === "nothing to ask") this.#failed.failing.delete(key);
-      if (outcome === "nothing to ask") continue;
-      if (outcome !== undefined) this.#failed.failed(key, outcome, this.#site.options.clock.wallMs());
-      return true;
+      else this.#failed.failed(key, outcome, this.#site.options.clock.wallMs());
+      if (outcome !== "nothing to ask") return true;
     }
     return false;
   }

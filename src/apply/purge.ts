@@ -1,6 +1,7 @@
 import type { KubeResource } from "../kube/resource.ts";
 import { formatKey, keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
+import { waveOfKey } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { isOurs } from "./ours.ts";
 import { groupsOn } from "./shared.ts";
@@ -33,8 +34,8 @@ export async function purge(site: GroupSite, options: PurgeOptions): Promise<Pur
     const failure = isNamespace(key) ? await site.mayDeleteNamespace(parseKey(key).name, { signal }) : undefined;
     if (failure !== undefined) failed.set(key, failure);
   }
-  const keys = [...uids.keys()].filter((key) => !failed.has(key)).sort((a, b) => site.waveOfKey(b) - site.waveOfKey(a));
-  const stages = options.dryRun === true ? new Map<number, ObjectKey[]>() : Map.groupBy(keys, waveOf(site));
+  const keys = [...uids.keys()].filter((key) => !failed.has(key)).sort((a, b) => waveOfKey(b) - waveOfKey(a));
+  const stages = options.dryRun === true ? new Map<number, ObjectKey[]>() : Map.groupBy(keys, waveOfKey);
   for (const stage of stages.values()) {
     const work = (key: ObjectKey, own: AbortSignal): Promise<Failure | undefined> =>
       removeOne(site, key, uids.get(key) ?? "", own);
@@ -45,10 +46,6 @@ export async function purge(site: GroupSite, options: PurgeOptions): Promise<Pur
     keys: keys.filter((key) => !failed.has(key)),
     failed: [...failed].map(([key, failure]) => ({ key, failure })),
   };
-}
-
-function waveOf(site: GroupSite): (key: ObjectKey) => number {
-  return (key) => site.waveOfKey(key);
 }
 
 function isNamespace(key: ObjectKey): boolean {

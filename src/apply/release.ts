@@ -5,7 +5,7 @@ import { parseJson } from "../objects/json.ts";
 import { formatKey, keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import { fromHeld } from "../render/marks.ts";
-import { waves } from "../render/waves.ts";
+import { waveOfKey, waves } from "../render/waves.ts";
 import { classify, type Failure } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
 import { forgetRemoved, type RemovedObject, removedObjects } from "./removed.ts";
@@ -60,7 +60,7 @@ export async function release(site: GroupSite, options: ReleaseOptions): Promise
   await each(readable(site), (resource, own) => giveBackKind(site, resource, released, own));
   await each(new Map([[runsKey, site]]), (_site, own) => restoreRuns(site, own).then(() => false));
   const removed = removedObjects(site.journal);
-  const isGate = ({ key }: RemovedObject): boolean => site.waveOfKey(key) >= waves.webhooks;
+  const isGate = ({ key }: RemovedObject): boolean => waveOfKey(key) >= waves.webhooks;
   // Webhooks come last: they would refuse what their own pods need.
   for (const gates of [false, true]) {
     const some = removed.filter((object) => isGate(object) === gates);

@@ -11,7 +11,7 @@ import type { GroupSite } from "./site.ts";
 import { isShared, managersOf } from "./view.ts";
 import { runWave } from "./waves.ts";
 
-/** A promotion's last part: whoever owned a field at the source owns it here, so that their next write meets no conflict. */
+/** A promotion's last part: whoever owned a field at the source owns it here; their next write meets no conflict. */
 
 /** A promotion's last part may take as long as it needs for many objects: what runs does not wait for it. */
 const ownersTimeoutMs = 10 * 60_000;

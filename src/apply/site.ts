@@ -5,11 +5,9 @@ import type { EntryHead } from "../journal/entries.ts";
 import type { Journal, JournalEntry } from "../journal/journal.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { Discovery } from "../kube/discovery.ts";
-import { apiVersionOf } from "../kube/resource.ts";
 import { keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, managerOf } from "../objects/object.ts";
 import type { Role } from "../render/types.ts";
-import { waveOf } from "../render/waves.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Assignments } from "./assignments.ts";
 import { ContestTable } from "./contest.ts";
@@ -412,12 +410,6 @@ export class GroupSite {
       const parts = parseKey(key);
       if (parts.group === group && parts.kind === kind) this.#gone(key);
     }
-  }
-
-  /** Order in which a key is worked on when many wait; lower first. */
-  waveOfKey(key: ObjectKey): number {
-    const { group, kind } = parseKey(key);
-    return waveOf({ apiVersion: apiVersionOf({ group, version: "v1" }), kind });
   }
 }
 

@@ -53,8 +53,8 @@ export interface ObservedFacts {
   readonly claimSizes: Map<ObjectKey, string>;
 }
 
-export class GroupView {
-  readonly observed: ObservedFacts = {
+export function nothingObserved(): ObservedFacts {
+  return {
     nodePorts: undefined,
     readyServices: new Set(),
     storedVersions: new Map(),
@@ -62,6 +62,10 @@ export class GroupView {
     sharedWith: new Map(),
     claimSizes: new Map(),
   };
+}
+
+export class GroupView {
+  readonly observed = nothingObserved();
   readonly #options: ViewOptions;
   #spec: GroupSpec | undefined;
   #specHash = "";

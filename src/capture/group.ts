@@ -325,11 +325,11 @@ export class GroupCapture implements ChangeSource {
   }
 
   #put(key: ObjectKey, object: KubeObject): void {
-    const isOwn = key === this.#groupKey || key === this.#canary.key;
+    if (key === this.#groupKey) return;
+    const isCanary = key === this.#canary.key;
     const { versions } = this.#options;
-    const state = isOwn || versions === undefined ? normalise(object) : versions.seen(key, object);
-    if (key === this.#groupKey || state === undefined) return;
-    if (!this.#ring.put(key, state) || key !== this.#canary.key) return;
+    const state = isCanary || versions === undefined ? normalise(object) : versions.seen(key, object);
+    if (state === undefined || !this.#ring.put(key, state) || !isCanary) return;
     this.#canary.seen(object, this.#ring.head);
     this.#advanced();
   }

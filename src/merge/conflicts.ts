@@ -1,6 +1,7 @@
 import type { ObjectKey } from "../objects/key.ts";
-import type { Entry } from "./replica.ts";
-import { compareWriters, encodeVersion } from "./version.ts";
+import { formatStamp } from "./hlc.ts";
+import { deleted, type Entry } from "./replica.ts";
+import { compareWriters } from "./version.ts";
 
 /** Two writers that did not know of each other, and which of them counts. JSON-able; says nothing of the content. */
 export interface Conflict {
@@ -31,9 +32,9 @@ export function conflictOf(key: ObjectKey, ours: Entry, theirs: Entry, foundMs: 
     foundMs,
     winner: won.version.site,
     loser: lost.version.site,
-    wonAt: String(encodeVersion(won.version)["at"]),
-    lostAt: String(encodeVersion(lost.version)["at"]),
-    deletion: won.content === "" || lost.content === "",
+    wonAt: formatStamp(won.version.stamp),
+    lostAt: formatStamp(lost.version.stamp),
+    deletion: won.content === deleted || lost.content === deleted,
   };
 }
 

@@ -1,6 +1,7 @@
 import { classify, type Failure, needOf } from "../apply/failures.ts";
 import type { FailingKey } from "../apply/notes.ts";
 import { KeyedQueue, type Outcome } from "../apply/queue.ts";
+import { isBookkeeping } from "../apply/site.ts";
 import type { Normalised } from "../capture/normalise.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { GroupSpec } from "../config/group.ts";
@@ -11,7 +12,7 @@ import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Place } from "../render/neutral.ts";
 import { isSurged } from "../render/surge.ts";
-import { waveOf } from "../render/waves.ts";
+import { waveOfKey } from "../render/waves.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Bringer } from "./bring.ts";
 import { type Conflict, conflictOf, withConflict } from "./conflicts.ts";
@@ -163,8 +164,10 @@ export class Merger {
     const stop = journal.onCommit((keys) => this.#committed(keys));
     this.#isRunning = true;
     try {
-      for (const [key] of journal.entries())
-        if (this.#isDue(this.#peer.keyHere(key))) this.#add(this.#peer.keyHere(key));
+      for (const [key] of journal.entries()) {
+        const here = this.#peer.keyHere(key);
+        if (this.#isDue(here)) this.#add(here);
+      }
       for (const key of this.#local.singles) this.#add(key);
       for (;;) {
         await clock.sleep(pruneEveryMs, { signal });
@@ -312,7 +315,7 @@ export class Merger {
   }
 
   #add(key: ObjectKey): void {
-    if (this.#isRunning && this.#options.isGroups(key) && !key.startsWith("lifeboat.dev/")) this.#queue.add(key);
+    if (this.#isRunning && this.#options.isGroups(key) && !isBookkeeping(key)) this.#queue.add(key);
   }
 
   /** What has come and waits for nothing is applied. */
@@ -378,9 +381,4 @@ export class Merger {
     const inForce = spec();
     return inForce === undefined ? undefined : { group, site, spec: inForce };
   }
-}
-
-function waveOfKey(key: ObjectKey): number {
-  const { group, kind } = parseKey(key);
-  return waveOf({ apiVersion: group === "" ? "v1" : `${group}/v1`, kind });
 }

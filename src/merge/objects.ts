@@ -1,5 +1,5 @@
 import { observeServices, observeShared } from "../apply/observe.ts";
-import { isShared, type ObservedFacts } from "../apply/view.ts";
+import { isShared, nothingObserved } from "../apply/view.ts";
 import type { WatchPool } from "../capture/pool.ts";
 import { LifeboatError } from "../errors.ts";
 import type { KubeClient } from "../kube/client.ts";
@@ -127,15 +127,4 @@ export class KubeObjects implements SiteObjects {
     if (resource !== undefined) return resource;
     throw new LifeboatError("NotFound", `${apiVersion} ${kind} is not served here`, { retryable: true });
   }
-}
-
-function nothingObserved(): ObservedFacts {
-  return {
-    nodePorts: undefined,
-    readyServices: new Set(),
-    storedVersions: new Map(),
-    subjects: new Map(),
-    sharedWith: new Map(),
-    claimSizes: new Map(),
-  };
 }

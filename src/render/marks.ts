@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { canonicalJson, cloneJson, parseJson } from "../objects/json.ts";
 import { marks, type KubeObject } from "../objects/object.ts";
 import { dropAnnotations } from "./kinds/rule.ts";
@@ -26,6 +26,11 @@ export function stripMarks(object: KubeObject): void {
   dropEmptyMaps(object);
 }
 
+/** Equal for objects that say the same. */
+export function formHash(object: KubeObject): string {
+  return hash("sha256", canonicalJson(object), "hex").slice(0, hashDigits);
+}
+
 export function setMarks(object: KubeObject, context: RenderContext, sharedWith: readonly string[]): void {
   const { metadata } = object;
   // Shared objects belong to several groups; a label can name only one.
@@ -34,8 +39,7 @@ export function setMarks(object: KubeObject, context: RenderContext, sharedWith:
   const annotations: Record<string, string> = { ...metadata.annotations, [marks.source]: context.source };
   if (isShared) annotations[marks.groups] = [...new Set([...sharedWith, context.group])].sort().join(",");
   metadata.annotations = annotations;
-  const digest = createHash("sha256").update(canonicalJson(object)).digest("hex").slice(0, hashDigits);
-  annotations[marks.hash] = digest;
+  annotations[marks.hash] = formHash(object);
   annotations[marks.epoch] = context.epoch;
 }
 

@@ -1,11 +1,10 @@
-import { hash } from "node:crypto";
 import type { GroupSpec } from "../config/group.ts";
-import { canonicalJson, cloneJson } from "../objects/json.ts";
+import { cloneJson } from "../objects/json.ts";
 import { keyOf } from "../objects/key.ts";
 import { marks, type KubeObject, type ManagedFieldsEntry } from "../objects/object.ts";
 import { specOf } from "./kinds/rule.ts";
 import { ruleFor } from "./kinds/table.ts";
-import { applyUndo, fromHeld, stripMarks } from "./marks.ts";
+import { applyUndo, formHash, fromHeld, stripMarks } from "./marks.ts";
 import { dropFinalizers, dropServerFields } from "./metadata.ts";
 import { Report, scopeOf } from "./report.ts";
 import type { RenderContext } from "./types.ts";
@@ -22,9 +21,6 @@ export interface Place {
   readonly site: string;
 }
 
-/** 128 bits in hex digits. */
-const hashDigits = 32;
-
 /** Equal for equal intent. `object` is not changed. */
 export function contentHash(live: KubeObject, place: Place): string {
   const object = live.metadata.annotations?.[marks.held] === undefined ? cloneJson(live) : fromHeld(live);
@@ -35,7 +31,7 @@ export function contentHash(live: KubeObject, place: Place): string {
   if (isAutoscaled(managers)) delete specOf(form)["replicas"];
   // A mapped namespace has another name at the other site.
   delete form.metadata.namespace;
-  return hash("sha256", canonicalJson(form), "hex").slice(0, hashDigits);
+  return formHash(form);
 }
 
 /**

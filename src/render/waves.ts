@@ -1,4 +1,4 @@
-import { kindName } from "../objects/key.ts";
+import { kindName, type ObjectKey, parseKey } from "../objects/key.ts";
 import { groupOf, marks, type KubeObject } from "../objects/object.ts";
 import { isBuiltIn } from "./builtin.ts";
 
@@ -96,4 +96,10 @@ export function waveOf(
 function annotated(text: string | undefined): number {
   const wave = Number(text ?? 0);
   return Number.isInteger(wave) ? Math.max(-workloadWaveLimit, Math.min(workloadWaveLimit, wave)) : 0;
+}
+
+/** Of a key alone: only workloads say their wave themselves. */
+export function waveOfKey(key: ObjectKey): number {
+  const { group, kind } = parseKey(key);
+  return waveOf({ apiVersion: group === "" ? "v1" : `${group}/v1`, kind });
 }
