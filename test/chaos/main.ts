@@ -54,6 +54,7 @@ async function run(flags: Flags): Promise<number> {
       results.push(result);
       if (flags.accumulate) await keep(result);
       say(`${results.length}/${list.length} ${lineOf(result)}`);
+      if (result.problems.length > 0) say(`    ${await stage.keepLogs()}`);
     }
   } catch (error) {
     if (!interrupted.signal.aborted) throw error;

@@ -1,5 +1,6 @@
 /** Two sites with real nodes, a witness, guards, and an application whose pods say when they run. */
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { GroupSpecInput } from "../../src/config/group.ts";
 import { moveAnnotations } from "../../src/config/requests.ts";
@@ -229,6 +230,15 @@ export class Stage {
   async beatAgeMs(site: SiteName): Promise<number> {
     const nowMs = await uptimeMs();
     return nowMs - Math.max(0, ...(await this.beats(nowMs - 60_000))[site].map(({ toMs }) => toMs));
+  }
+
+  /** Copies the logs of all processes to a folder that outlives the bed, and names those of the pair that run. */
+  async keepLogs(): Promise<string> {
+    const path = await mkdtemp(join(tmpdir(), "lifeboat-chaos-"));
+    await cp(join(this.bed.dir, "logs"), path, { recursive: true });
+    const members = ["witness/witness", ...sites.flatMap((site) => [`${site}/agent`, `${site}/guard`])];
+    const running = await Promise.all(members.map(async (name) => ((await this.runs(name)) ? [name] : [])));
+    return `logs kept in ${path}; running: ${running.flat().join(", ")}`;
   }
 
   async #sweep(): Promise<void> {

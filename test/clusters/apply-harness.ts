@@ -14,7 +14,7 @@ import type { KubeObject } from "../../src/objects/object.ts";
 import type { ChangeRecord } from "../../src/objects/record.ts";
 import { createLog, silentLog } from "../../src/telemetry/log.ts";
 import { definitionOf } from "../definition.ts";
-import { kubeconfigs } from "./sites.ts";
+import { kubeconfigs, type Kubeconfigs } from "./sites.ts";
 
 /**
  * An applier of its own for one test: a journal that the test writes into as a stream would, and the real API server
@@ -78,8 +78,11 @@ async function cluster(kubeconfig: string): Promise<Cluster> {
 
 let counter = 0;
 
-export async function applyBench(spec: Partial<GroupSpecInput> = {}): Promise<ApplyBench & AsyncDisposable> {
-  const [east, west] = await Promise.all([cluster(kubeconfigs().east), cluster(kubeconfigs().west)]);
+export async function applyBench(
+  spec: Partial<GroupSpecInput> = {},
+  sites: Kubeconfigs = kubeconfigs(),
+): Promise<ApplyBench & AsyncDisposable> {
+  const [east, west] = await Promise.all([cluster(sites.east), cluster(sites.west)]);
   const group = `g${process.pid}-${Date.now().toString(36)}-${counter++}`;
   const namespace = `ns-${group}`;
   const folder = mkdtempSync(join(tmpdir(), "lifeboat-apply-"));

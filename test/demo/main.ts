@@ -1,6 +1,6 @@
-/** `npm run demo [-- --nodes simulated|real] [--app PATH] [--json] [--keep]` */
+/** `npm run demo [-- --nodes simulated|real] [--app PATH] [--watch SECONDS] [--json] [--keep]` */
 import { resolve } from "node:path";
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { LifeboatError, messageOf } from "../../src/errors.ts";
 import { onTerminal } from "./colours.ts";
 import { tell } from "./screen.ts";
@@ -10,8 +10,18 @@ import { story } from "./story.ts";
 interface Flags {
   readonly nodes: "simulated" | "real";
   readonly app?: string;
+  readonly watch: number;
   readonly json: boolean;
   readonly keep: boolean;
+}
+
+/** What a standby's controllers start against all orders would start within the minute. */
+const watchSeconds = 60;
+
+function secondsOf(text: string): number {
+  const value = Number(text);
+  if (!(value >= 1 && value <= 3_600)) throw new InvalidArgumentError("must be seconds from 1 to 3600");
+  return value;
 }
 
 const canBeReal = process.platform === "linux" && process.getuid?.() === 0;
@@ -32,6 +42,7 @@ async function run(flags: Flags): Promise<number> {
   const stage = new Stage({
     nodes: flags.nodes,
     ...(flags.app === undefined ? {} : { app: resolve(flags.app) }),
+    watchMs: flags.watch * 1_000,
     signal,
   });
   try {
@@ -74,6 +85,7 @@ const program = new Command("npm run demo --")
       .default(canBeReal ? "real" : "simulated"),
   )
   .option("--app <path>", "file or folder of manifests to protect, instead of the built-in application")
+  .option("--watch <seconds>", "how long east is watched after its return", secondsOf, watchSeconds)
   .option("--json", "print the result as JSON in the last line of stdout", false)
   .option("--keep", "leave the clusters running", false)
   .addHelpText("after", "\nExample:\n  npm run demo -- --nodes simulated --app ./my-manifests")

@@ -23,6 +23,8 @@ export interface DemoOptions {
   readonly nodes: "simulated" | "real";
   /** File or folder of manifests. @default the built-in application */
   readonly app?: string | undefined;
+  /** How long east is watched after its return. */
+  readonly watchMs: number;
   readonly signal: AbortSignal;
 }
 

@@ -65,7 +65,7 @@ function reasonsOf(result: DemoResult | undefined): Readonly<Record<string, stri
 
 test("an application with every kind of trouble ends in a list of what and why", { timeout: limitMs }, async () => {
   await using app = await awkward();
-  const { code, result, output } = await runDemo(["--nodes", "simulated", "--app", app.path]);
+  const { code, result, output } = await runDemo(["--nodes", "simulated", "--app", app.path, "--watch", "10"]);
   expect(result, output).toBeDefined();
   const reasons = reasonsOf(result);
   const expected: Readonly<Record<string, RegExp>> = {

@@ -48,7 +48,7 @@ function expectFigures(result: DemoResult | undefined): void {
 const isRoot = process.getuid?.() === 0;
 
 test("the demo on simulated nodes ends with west running everything, and says so", { timeout: limitMs }, async () => {
-  const { code, result, output } = await runDemo(["--nodes", "simulated"]);
+  const { code, result, output } = await runDemo(["--nodes", "simulated", "--watch", "10"]);
   expect(code, output).toBe(0);
   expect(result?.checks.filter(({ ok }) => !ok)).toEqual([]);
   expectFigures(result);

@@ -13,8 +13,6 @@ import type { Stage } from "../stage.ts";
 import { count, seconds } from "../words.ts";
 
 const returnLimitMs = 180_000;
-/** A pod of the returned site that is not stopped by then would be found in its beats. */
-const watchAfterReturnMs = 60_000;
 const watchEveryMs = 1_000;
 const followLimitMs = 60_000;
 
@@ -35,12 +33,12 @@ export async function returnEast(stage: Stage, step: Step): Promise<string> {
   const [returnedAtMs] = await Promise.all([restore(), startAgent()]);
   stage.timeline.note("east is back", returnedAtMs);
   await follow(stage, step, returnedAtMs);
-  await watchForPods(stage, step, returnedAtMs + watchAfterReturnMs);
+  await watchForPods(stage, step, returnedAtMs + stage.options.watchMs);
   if (stage.options.nodes === "real" && stage.options.app === undefined) await countOverlap(stage, step);
   return `East is back after ${seconds(returnedAtMs - startedAtMs)}, as the standby`;
 }
 
-/** What a standby's controllers start against all orders would start within the minute. */
+/** A pod of the returned site that is not stopped by the end of it would be found in its beats. */
 async function watchForPods(stage: Stage, step: Step, endMs: number): Promise<void> {
   const started = new Set<ObjectKey>();
   let looks = 0;
@@ -52,7 +50,9 @@ async function watchForPods(stage: Stage, step: Step, endMs: number): Promise<vo
     await delay(Math.min(watchEveryMs, leftMs), undefined, { signal: stage.signal });
   }
   const detail =
-    started.size === 0 ? `looked at ${looks} times until a minute after its return` : [...started].join(", ");
+    started.size === 0
+      ? `looked at ${looks} times until ${seconds(stage.options.watchMs)} after its return`
+      : [...started].join(", ");
   stage.check("east starts nothing as the standby", started.size === 0 && looks > 0, detail);
 }
 

@@ -31,7 +31,7 @@ const times = chapter("Protecting it", async () => {
 });
 
 test("whichever chapter fails, the verdict and the list are told, and the result has null for what was not measured", async () => {
-  const stage = new Stage({ nodes: "simulated", signal });
+  const stage = new Stage({ nodes: "simulated", watchMs: 1_000, signal });
   stage.reports.push({ object: "apps/Deployment/shop/web", reason: "not at east: quota" });
   let wentOn = false;
   const after = chapter("SIGKILL of all of east", async () => {
@@ -62,7 +62,7 @@ test("whichever chapter fails, the verdict and the list are told, and the result
 });
 
 test("an ending that fails is told too, and does not pass", async () => {
-  const stage = new Stage({ nodes: "simulated", signal });
+  const stage = new Stage({ nodes: "simulated", watchMs: 1_000, signal });
   stage.check("west equals what its journal held", true, "");
   const ending = chapter("Verdict", async () => {
     throw new Error("west is gone");
@@ -72,7 +72,7 @@ test("an ending that fails is told too, and does not pass", async () => {
 });
 
 test("one check that does not hold is enough to fail, and without any nothing has passed", () => {
-  const stage = new Stage({ nodes: "simulated", signal });
+  const stage = new Stage({ nodes: "simulated", watchMs: 1_000, signal });
   expect(stage.passed).toBe(false);
   stage.check("west equals what its journal held", true, "20 objects");
   expect(stage.passed).toBe(true);

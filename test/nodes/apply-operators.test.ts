@@ -3,6 +3,8 @@ import { normalise } from "../../src/capture/normalise.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
 import { removedObjects } from "../../src/apply/removed.ts";
+import { startBed } from "../bed/bed.ts";
+import type { Bed } from "../bed/running.ts";
 import { definitionOf } from "../definition.ts";
 import {
   type ApplyBench,
@@ -13,11 +15,13 @@ import {
   never,
   ns,
   type Workload,
-} from "./apply-harness.ts";
-import { selecting, startSource } from "./capture-harness.ts";
-import { kubeconfigs } from "./sites.ts";
+} from "../clusters/apply-harness.ts";
+import { selecting, startSource } from "../clusters/capture-harness.ts";
 
-/** What operators run at a site that stops. Their kinds stand in for them; what they would do, the tests do. */
+/**
+ * What operators run at a site that stops. Their kinds stand in for them; what they would do, the tests do. On a bed of
+ * its own: the kinds come and go, which an API server that serves other tests' broken kinds as well is slow to show.
+ */
 
 const definitions = [
   definitionOf({ group: "elasticsearch.k8s.elastic.co", kind: "Elasticsearch", plural: "elasticsearches" }),
@@ -26,24 +30,22 @@ const definitions = [
   definitionOf({ group: "tekton.dev", kind: "TaskRun", plural: "taskruns" }),
 ];
 
+let bed: Bed | undefined;
 let setUp: (ApplyBench & AsyncDisposable) | undefined;
 
 beforeAll(async () => {
-  setUp = await applyBench();
+  bed = await startBed({ nodes: "simulated", install: true });
+  setUp = await applyBench({}, { east: bed.site("east").kubeconfigPath, west: bed.site("west").kubeconfigPath });
   for (const site of [setUp.east, setUp.west]) {
     await define(site);
   }
 });
 afterAll(async () => {
-  for (const site of setUp === undefined ? [] : [setUp.east, setUp.west]) {
-    for (const object of definitions) {
-      await site.client.delete(site.resource(object), object.metadata, { signal: never });
-    }
-  }
   await setUp?.[Symbol.asyncDispose]();
+  await bed?.stop();
 });
 
-/** An API server that is busy with other definitions takes its time to serve new ones. */
+/** An API server takes its time to serve new definitions. */
 const servedLimitMs = 60_000;
 
 async function served({ discovery }: Cluster): Promise<boolean> {
@@ -184,7 +186,7 @@ test("what a profile keeps from a standby is not lost by taking its site down", 
   await create(bench, ns(namespace));
   const run = await create(bench, custom("tekton.dev/v1", "TaskRun", namespace, { taskRef: { name: "build" } }));
   let isHeld = false;
-  const source = await startSource(kubeconfigs().west);
+  const source = await startSource(bed?.site("west").kubeconfigPath ?? "");
   const served = source.capture(group, selecting({ namespaces: { names: [namespace] } }), {
     site: "west",
     isHeld: () => isHeld,
