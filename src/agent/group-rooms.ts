@@ -28,6 +28,10 @@ export interface RoomsOptions {
   readonly log: Log;
   /** Ends everything of the group at this site, without stopping what runs there. */
   readonly signal: AbortSignal;
+  /** What another group at this site leaves one of this spec to be refused for; "" for nothing. Must not throw. */
+  readonly problem: (group: ProtectionGroup) => string;
+  /** Which other group at this site has a namespace. Must not throw. */
+  readonly holderOf: (namespace: string) => string | undefined;
   /** Something that status shows has changed. Must not throw. */
   readonly onChange: () => void;
   /** A spec has come into force. Must not throw. */
@@ -62,8 +66,11 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const { name, parts, journal } = options;
   const { clock, random, pool, config, gates } = parts;
   const common = { ...options, clock, random, pool, site: config.site };
-  const applier = applierOf(options, () => merging.isOn);
-  const specs = new GroupSpecs(common);
+  const applier = applierOf(options, {
+    isMerged: () => merging.isOn,
+    mayFollow: () => specs.group !== undefined && !specs.refused,
+  });
+  const specs = new GroupSpecs({ ...common, onRefused: () => applier.reconsider() });
   const happenings = new Happenings({ ...common, object: () => specs.object });
   const epoch = () => protocol.epoch();
   const versions = () => merging.versions;
@@ -73,7 +80,9 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     ...common,
     // Where both sites pull, what the holder lacks of the other one is no lack of a standby.
     onData: (data) => {
-      if (!merging.isOn || readOrigin(journal) === "copy") protocol.setData(data);
+      if (merging.isOn && readOrigin(journal) !== "copy") return;
+      // Nothing of a refused group is applied, however complete its journal is.
+      protocol.setData(specs.refused ? { ...data, readiness: "Syncing" } : data);
     },
   });
   const snapshot = () => protocol.snapshot();
@@ -119,11 +128,14 @@ function mergedActions(
   });
 }
 
-function applierOf({ parts, journal, log, onChange }: RoomsOptions, isMerged: () => boolean): Applier {
+function applierOf(
+  { parts, journal, log, onChange }: RoomsOptions,
+  asked: Pick<ConstructorParameters<typeof Applier>[0], "isMerged" | "mayFollow">,
+): Applier {
   const { client, discovery, config, clock, random } = parts;
   const origin = readOrigin(journal);
   const mode = origin === "copy" || origin === "none" ? "standby" : origin === "held" ? "held" : "active";
-  const applier = new Applier({ journal, client, discovery, site: config.site, mode, isMerged, clock, random, log });
+  const applier = new Applier({ journal, client, discovery, site: config.site, mode, ...asked, clock, random, log });
   applier.onStatus(() => onChange());
   return applier;
 }

@@ -28,6 +28,10 @@ export interface GroupRuntimeOptions {
   readonly parts: AgentParts;
   /** Ends everything of the group at this site, without stopping what runs there. */
   readonly signal: AbortSignal;
+  /** What another group at this site leaves one of this spec to be refused for; "" for nothing. Must not throw. */
+  readonly problem: (group: ProtectionGroup) => string;
+  /** Which other group at this site has a namespace. Must not throw. */
+  readonly holderOf: (namespace: string) => string | undefined;
   /** Something that status shows has changed. Must not throw. */
   readonly onChange: () => void;
   /** The source has deleted the group: what stays here is to be opened anew, as orphaned. Must not throw. */
@@ -143,8 +147,14 @@ export class GroupRuntime {
     return this.#rooms.happenings.outcomes;
   }
 
-  /** To be called now and then: which namespaces the group has may have changed. */
-  refreshGate(): void {
+  /** Its namespaces here, by the spec in force; none before the first. */
+  get namespaces(): readonly string[] {
+    return this.orphaned ? [] : (this.#rooms.covered()?.namespaces ?? []);
+  }
+
+  /** To be called now and then: which namespaces the group has, and which the others have, may have changed. */
+  refreshNamespaces(): void {
+    this.#rooms.serving.capture?.reconsiderNamespaces();
     this.#rooms.gate.refresh();
   }
 
@@ -153,13 +163,12 @@ export class GroupRuntime {
     return viewOf(this.#rooms, this.#bornOrphaned && this.orphaned);
   }
 
-  /** What another group at this site leaves this one to be refused for; "" for nothing. */
-  refuse(problem: string): void {
-    if (this.#rooms.specs.refuse(problem) && this.object !== undefined) this.observe(this.object);
-  }
-
-  get refused(): boolean {
-    return this.#rooms.specs.refused;
+  /** Another group may have left room for this one. */
+  recheck(): void {
+    if (!this.#rooms.specs.recheck()) return;
+    if (this.object !== undefined) this.observe(this.object);
+    this.applier.reconsider();
+    this.#options.onChange();
   }
 
   /** The group's object at this site appeared or changed. */

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
 import { checkGroups } from "../config/check-groups.ts";
 import type { ProtectionGroup } from "../config/group.ts";
-import { parseGroup } from "../config/parse-group.ts";
+import { firstSite, namespaceAt } from "../config/match.ts";
 import { GroupRecords } from "../failover/runner/records.ts";
 import { Reflector, type ReflectorHandler, type ReflectorPhase } from "../kube/reflector.ts";
 import { resources } from "../kube/resource.ts";
@@ -21,15 +21,6 @@ import { followPeerGroups } from "./peer-groups.ts";
 import { RequestDesk } from "./request-desk.ts";
 import { StatusWriter } from "./status-writer.ts";
 import { UnopenedGroups } from "./unopened.ts";
-
-/** A spec that is not valid is reported by the group itself. */
-function parsedOf(object: KubeObject): ProtectionGroup | undefined {
-  try {
-    return parseGroup(object).group;
-  } catch {
-    return undefined;
-  }
-}
 
 /** A group's status is written at most this often, and at least {@link statusEveryMs} while its lag changes. */
 const statusDelayMs = 500;
@@ -89,6 +80,12 @@ export class GroupSet {
 
   /** Opens the journals that are on disk; one that cannot be opened is reported and left alone. */
   async openJournals(): Promise<void> {
+    await this.#openAll();
+    // Only now is it known which groups are here.
+    this.#recheck();
+  }
+
+  async #openAll(): Promise<void> {
     const { shared, config } = this.#parts;
     const here = await journalsIn(config.dataDir);
     if (shared === undefined) {
@@ -101,6 +98,11 @@ export class GroupSet {
     const over = shared.isFirst ? [] : here.filter((name) => !isLive(name));
     for (const name of over) await this.#endUnknown(name);
     for (const name of new Set([...known, ...here.filter((each) => !over.includes(each))])) this.#ensure(name);
+  }
+
+  /** A group that was refused for another one may have room by now. */
+  #recheck(): void {
+    for (const runtime of this.runtimes) runtime.recheck();
   }
 
   async #endUnknown(name: string): Promise<void> {
@@ -158,6 +160,7 @@ export class GroupSet {
   async refreshStatus({ signal }: { signal: AbortSignal }): Promise<void> {
     for (;;) {
       await this.#parts.clock.sleep(statusEveryMs, { signal });
+      this.#recheck();
       for (const name of this.#entries.keys()) this.#changed(name);
     }
   }
@@ -180,6 +183,8 @@ export class GroupSet {
         name,
         parts: this.#parts,
         signal: this.#signal,
+        problem: (group) => this.#problem(group),
+        holderOf: (namespace) => this.#othersThan(name).find((other) => other.namespaces.includes(namespace))?.name,
         onChange: () => this.#changed(name),
         onOrphaned: () => this.#inTurn(name, "the group could not be opened anew", () => this.#reopen(name)),
         onUnopened: (error) =>
@@ -208,19 +213,28 @@ export class GroupSet {
       void this.#unopened.show(object, { signal: this.#signal });
       return;
     }
-    this.#checkAgainstOthers(entry.runtime, object);
     entry.runtime.observe(object);
     entry.desk.observe(object);
   }
 
-  /** A namespace belongs to one group: of two that claim it, the one that is there already keeps it. */
-  #checkAgainstOthers(runtime: GroupRuntime, object: KubeObject): void {
-    const parsed = parsedOf(object);
-    if (parsed === undefined) return;
-    const others = this.runtimes.flatMap((other) =>
-      other === runtime || other.group === undefined || other.refused ? [] : [other.group],
-    );
-    runtime.refuse((checkGroups([...others, parsed]).get(parsed.name) ?? []).join("; "));
+  /** A namespace belongs to one group: of two that claim it, the one whose spec is in force keeps it. */
+  #problem(group: ProtectionGroup): string {
+    const { site } = this.#parts.config;
+    const namespaces = new Map<string, string[]>();
+    const others = this.#othersThan(group.name).flatMap((other) => {
+      if (other.group === undefined) return [];
+      const { spec } = other.group;
+      namespaces.set(
+        other.name,
+        other.namespaces.map((here) => namespaceAt(spec, here, site, firstSite(spec))),
+      );
+      return [other.group];
+    });
+    return (checkGroups([...others, group], namespaces).get(group.name) ?? []).join("; ");
+  }
+
+  #othersThan(name: string): GroupRuntime[] {
+    return this.runtimes.filter((other) => other.name !== name);
   }
 
   #offered(site: string, update: GroupsUpdate): void {

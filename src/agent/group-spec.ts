@@ -12,14 +12,20 @@ import { readOrigin } from "./origin.ts";
 
 /** The group's object as it was last valid here: what is deleted is served until its standby knows. */
 const objectRecord = "agent/object";
+/** Why another group keeps this one out, for the next process: which of two was first is not told by their names. */
+const refusalRecord = "agent/refusal";
 
 export interface GroupSpecOptions {
   readonly name: string;
   readonly site: string;
   readonly journal: Journal;
   readonly log: Log;
+  /** What another group at this site leaves one of this spec to be refused for; "" for nothing. Must not throw. */
+  readonly problem: (group: ProtectionGroup) => string;
   /** A spec has come into force. Must not throw. */
   readonly onTaken: (group: ProtectionGroup) => void;
+  /** Another group keeps this one out, from now on. Must not throw. */
+  readonly onRefused: () => void;
 }
 
 /** What came of a look at the group's object at this site. */
@@ -45,11 +51,17 @@ export class GroupSpecs {
   #kept: KubeObject | undefined;
   #error: LifeboatError | undefined;
   #warnings: readonly string[] = [];
-  #refusal = "";
+  #refusal: string;
+  /** A group that was refused when its last process ended waits until all others are known. */
+  #isWaiting: boolean;
   #journalHash: string | undefined;
 
   constructor(options: GroupSpecOptions) {
     this.#options = options;
+    const refusal = options.journal.getState(refusalRecord);
+    this.#refusal = typeof refusal === "string" ? refusal : "";
+    this.#isWaiting = this.refused;
+    if (this.refused) this.#error = refusedFor(this.#refusal);
   }
 
   get group(): ProtectionGroup | undefined {
@@ -65,6 +77,7 @@ export class GroupSpecs {
     return this.#error;
   }
 
+  /** Another group keeps this one out, or its latest edit. */
   get refused(): boolean {
     return this.#refusal !== "";
   }
@@ -87,12 +100,15 @@ export class GroupSpecs {
     return [...this.#warnings, ...unmatchedMutations(group.spec, keys, this.#options.site)];
   }
 
-  /** What another group at this site leaves this one to be refused for; "" for nothing. True when that is new. */
-  refuse(problem: string): boolean {
-    if (problem === this.#refusal) return false;
-    this.#refusal = problem;
-    if (problem !== "") this.#options.log.warn({ problem }, "the group is refused");
-    return true;
+  /** Of a group that is refused: whether the other one has left room. True when it has. */
+  recheck(): boolean {
+    if (!this.refused) return false;
+    this.#isWaiting = false;
+    this.#journalHash = undefined;
+    this.readKept();
+    this.readJournal();
+    if (this.#object !== undefined) this.observe(this.#object);
+    return !this.refused;
   }
 
   /** The object appeared or changed. */
@@ -117,7 +133,7 @@ export class GroupSpecs {
    */
   readKept(): void {
     const stored = this.#storedObject();
-    if (readOrigin(this.#options.journal) === "copy" || stored === undefined) return;
+    if (this.#isWaiting || readOrigin(this.#options.journal) === "copy" || stored === undefined) return;
     this.#kept = stored;
     const group = this.#group === undefined ? this.#parse(stored) : undefined;
     if (group !== undefined) this.#take(group);
@@ -142,7 +158,7 @@ export class GroupSpecs {
     const text = journal.specText();
     if (text === undefined) return false;
     this.#journalHash = hash;
-    const group = this.#parse(parseJson(text) as KubeObject);
+    const group = this.#isWaiting ? undefined : this.#parse(parseJson(text) as KubeObject);
     if (group !== undefined) this.#take(group);
     return origin === "copy" || origin === "none";
   }
@@ -208,10 +224,12 @@ export class GroupSpecs {
 
   #parse(object: KubeObject): ProtectionGroup | undefined {
     const { site, log } = this.#options;
+    const said = this.#error?.message;
     try {
       const { group, warnings } = parseGroup(object);
       peerOf(group.spec, site);
-      if (this.#refusal !== "") throw new LifeboatError("SpecInvalid", this.#refusal, { op: "group.check" });
+      this.#refuse(this.#options.problem(group));
+      if (this.refused) throw refusedFor(this.#refusal);
       this.#error = undefined;
       this.#warnings = warnings;
       return group;
@@ -220,8 +238,24 @@ export class GroupSpecs {
         error instanceof LifeboatError
           ? error
           : new LifeboatError("SpecInvalid", `${site} is not a site of this group`, { cause: error });
-      log.warn({ error: safeError(this.#error) }, "the group's spec is not valid; the last good one stays");
+      if (said !== this.#error.message) {
+        log.warn({ error: safeError(this.#error) }, "the group's spec is not valid; the last good one stays");
+      }
       return undefined;
     }
   }
+
+  #refuse(problem: string): void {
+    if (problem === this.#refusal) return;
+    const { journal, log } = this.#options;
+    this.#refusal = problem;
+    if (this.refused) this.#options.onRefused();
+    journal.putState(refusalRecord, problem === "" ? undefined : problem).catch((error: unknown) => {
+      log.warn({ error: safeError(error) }, "that another group keeps this one out could not be noted");
+    });
+  }
+}
+
+function refusedFor(problem: string): LifeboatError {
+  return new LifeboatError("SpecInvalid", problem, { op: "group.check" });
 }

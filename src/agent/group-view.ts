@@ -18,7 +18,12 @@ export function viewOf(group: GroupRooms, orphaned: boolean) {
     object: specs.object,
     specError: specs.error,
     // What does nothing is told once it is known what the group holds.
-    specWarnings: specs.warnings(report?.synced === true ? capture?.keys() : undefined),
+    specWarnings: [
+      ...specs.warnings(report?.synced === true ? capture?.keys() : undefined),
+      ...[...(report?.leftOut ?? [])].map(
+        ([name, of]) => `namespace ${name} is left out: it belongs to the group ${of}`,
+      ),
+    ],
     failover: explained(group),
     gateProblem: group.gate.problem,
     // Deleted objects are records of the stream, too.

@@ -31,6 +31,8 @@ export interface ServingOptions {
   readonly epoch: () => string;
   /** What of the group could not be brought up at this site. */
   readonly lacking: () => LackingObjects;
+  /** Which other group at this site has a namespace. */
+  readonly holderOf: (namespace: string) => string | undefined;
   /** Of a group that runs at both sites. */
   readonly versions: () => ObjectVersions | undefined;
   readonly log: Log;
@@ -274,6 +276,7 @@ export class GroupServing {
       isHeld: () => readOrigin(journal) === "held",
       isRemoved: (key) => removedObjects(journal).some((removed) => removed.key === key),
       versions,
+      holderOf: this.#options.holderOf,
       onLag: (kind, ms) => metrics.observeLag(name, kind, ms),
       clock,
       random,

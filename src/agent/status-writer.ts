@@ -89,7 +89,7 @@ export class StatusWriter {
 
   async #once(signal: AbortSignal): Promise<void> {
     const { client, clock, log } = this.#parts;
-    this.#runtime.refreshGate();
+    this.#runtime.refreshNamespaces();
     const view = this.#runtime.view();
     if (view.object === undefined) return;
     const stored = parseStoredStatus(view.object["status"]);

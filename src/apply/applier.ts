@@ -54,16 +54,25 @@ export class Applier {
   #busy = false;
 
   readonly #isMerged: () => boolean;
+  readonly #mayFollow: () => boolean;
 
   /**
    * `mode` is what the site is at the start. `isMerged`: the group runs at both sites, so that nothing is followed in
-   * whatever mode; told anew by {@link reconsider}. @default never
+   * whatever mode. @default never. `mayFollow`: as a standby it may touch this site. @default always. Both are asked
+   * anew after {@link reconsider}.
    */
-  constructor(options: SiteOptions & { readonly mode: Mode; readonly isMerged?: () => boolean }) {
+  constructor(
+    options: SiteOptions & {
+      readonly mode: Mode;
+      readonly isMerged?: () => boolean;
+      readonly mayFollow?: () => boolean;
+    },
+  ) {
     this.#site = new GroupSite(options);
     this.#unpromoted = new Unpromoted(this.#site);
     this.#mode = options.mode;
     this.#isMerged = options.isMerged ?? (() => false);
+    this.#mayFollow = options.mayFollow ?? (() => true);
     this.#follower = this.#newFollower();
     const own = options.journal.getState(ownRecordName) as readonly string[] | undefined;
     this.#site.own = new Set(own);
@@ -84,7 +93,8 @@ export class Applier {
     const watching = this.#pods.run().catch(() => undefined);
     try {
       while (!signal.aborted) {
-        if (this.#mode === "standby" && !this.#busy && !this.#isMerged()) await this.#follow(signal);
+        if (this.#mode === "standby" && !this.#busy && !this.#isMerged() && this.#mayFollow())
+          await this.#follow(signal);
         else if (this.#mode === "active" && this.#mayStart && !this.#busy && this.#unpromoted.entries.size > 0)
           await this.#keepTrying(signal);
         else await this.#modeChanged.wait({ signal });
@@ -106,6 +116,7 @@ export class Applier {
     return new PodsWatch(this.#site, {
       namespaces: () => {
         if (this.#mode === "active" || this.#busy || this.#isMerged()) return undefined;
+        if (this.#mode === "standby" && !this.#mayFollow()) return undefined;
         return new Set([...this.#ownNamespaces, ...(view.hasSpec ? view.namespacesHere() : [])]);
       },
       profiles: () => (view.hasSpec ? (view.spec.profiles ?? []) : this.#ownProfiles),
@@ -297,10 +308,12 @@ export class Applier {
     this.#modeChanged.raise();
   }
 
-  /** Whether the group runs at both sites has become known. */
+  /** Whether the group runs at both sites has become known, or whether it may be followed here. */
   reconsider(): void {
-    if (!this.#isMerged() || this.#busy) return;
-    this.#working?.scope.abort(new Error("the group runs at both sites"));
+    if (this.#busy) return;
+    if (this.#isMerged() || (this.#mode === "standby" && !this.#mayFollow())) {
+      this.#working?.scope.abort(new Error("nothing of the group is followed here"));
+    }
     this.#modeChanged.raise();
   }
 

@@ -31,6 +31,8 @@ export interface GroupFollowerOptions {
   readonly pool: WatchPool;
   readonly client: KubeClient;
   readonly sink: GroupSink;
+  /** Which other group at this site has a namespace: what it has is left out. @default none has any */
+  readonly holderOf?: (namespace: string) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -59,6 +61,9 @@ export class GroupFollower {
   readonly #subscriber: PoolSubscriber;
   readonly #ownerKinds = new OwnerKinds();
   readonly #taken = new Set<string>();
+  /** Namespaces of before a survey, until it is over: what is only being looked at anew is still the group's. */
+  #before: ReadonlySet<string> = new Set();
+  readonly #leftOut = new Map<string, string>();
   readonly #redeliveries = new Map<string, Redelivery>();
   /** Members whose content was not at hand when they became members. */
   readonly #fetches = new Set<ObjectKey>();
@@ -135,7 +140,19 @@ export class GroupFollower {
 
   /** Namespaces of the group. */
   namespaces(): string[] {
-    return [...this.#taken].sort();
+    return [...this.#before.union(this.#taken)].sort();
+  }
+
+  /** Namespaces that are selected and belong to another group, with its name. */
+  get leftOut(): ReadonlyMap<string, string> {
+    return this.#leftOut;
+  }
+
+  /** To be called now and then: what another group had may be free. */
+  reconsiderNamespaces(): void {
+    const { holderOf, pool } = this.#options;
+    const isFree = [...this.#leftOut.keys()].some((name) => holderOf?.(name) === undefined);
+    if (isFree) this.#redeliver(undefined, pool.resource("", "Namespace"));
   }
 
   /** Objects that come along because selected ones need them. */
@@ -152,7 +169,9 @@ export class GroupFollower {
   #survey(): void {
     this.#surveying = true;
     this.#membership = new Membership(this.#selection);
+    this.#before = this.#before.union(this.#taken);
     this.#taken.clear();
+    this.#leftOut.clear();
     this.#fetches.clear();
     this.#redeliveries.clear();
     this.#redeliver(undefined);
@@ -193,7 +212,9 @@ export class GroupFollower {
 
   /** Takes or leaves a namespace, as its labels (`undefined`: it is gone) and the selection say. */
   #followNamespace(name: string, labels: Readonly<Record<string, string>> | undefined): void {
-    const taken = this.#selection.namespace(name, labels);
+    const selected = this.#selection.namespace(name, labels);
+    if (!selected) this.#leftOut.delete(name);
+    const taken = selected && !this.#isOthers(name);
     if (taken === this.#taken.has(name)) return;
     if (taken) {
       this.#takeNamespace(name);
@@ -203,6 +224,15 @@ export class GroupFollower {
       this.#changed(this.#membership.leaveNamespace(name), undefined);
     }
     this.#options.pool.namespacesChanged();
+  }
+
+  /** Whether a selected namespace belongs to another group. One that the spec names was looked at with the spec. */
+  #isOthers(name: string): boolean {
+    const isOurs = this.#selection.namespaceNames.has(name) || this.#taken.has(name) || this.#before.has(name);
+    const holder = isOurs ? undefined : this.#options.holderOf?.(name);
+    if (holder === undefined) this.#leftOut.delete(name);
+    else this.#leftOut.set(name, holder);
+    return holder !== undefined;
   }
 
   #takeNamespace(name: string): void {
@@ -268,6 +298,7 @@ export class GroupFollower {
   #endSurvey(): void {
     const { sink, pool } = this.#options;
     this.#surveying = false;
+    this.#before = new Set();
     for (const key of sink.liveKeys()) {
       if (sink.isSpecial(key) || this.#membership.has(key)) continue;
       const { group, kind, namespace } = parseKey(key);

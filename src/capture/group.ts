@@ -40,6 +40,8 @@ export interface GroupCaptureOptions {
   readonly lacking?: LackingObjects;
   /** Where the group runs at both sites: says what is offered of each object. @default the object as it is */
   readonly versions?: ObjectVersions | undefined;
+  /** Which other group at this site has a namespace: what it has is left out here. @default none has any */
+  readonly holderOf?: (namespace: string) => string | undefined;
   /** @default see {@link Canary} */
   readonly canaryIntervalMs?: number;
   /** Each lag measured. Must not throw. */
@@ -71,6 +73,8 @@ export interface CaptureReport {
   readonly synced: boolean;
   readonly objectCount: number;
   readonly namespaces: readonly string[];
+  /** Namespaces that are selected and belong to another group of this site, with its name. */
+  readonly leftOut: ReadonlyMap<string, string>;
   /** Objects that come along because selected ones need them. */
   readonly pulledIn: readonly ObjectKey[];
   /** Kinds (`group/Kind`) of custom resources that run pods. */
@@ -130,7 +134,9 @@ export class GroupCapture implements ChangeSource {
       isSpecial: (key: ObjectKey) => key === this.#groupKey || key === this.#canary.key,
     };
     const selection = compileSelection(options.spec, options.site);
-    this.#follower = new GroupFollower({ selection, pool, client, sink, clock, random, log });
+    const { holderOf } = options;
+    const asked = holderOf === undefined ? {} : { holderOf };
+    this.#follower = new GroupFollower({ selection, pool, client, sink, ...asked, clock, random, log });
     if (options.lacking !== undefined) this.lacks(options.lacking);
   }
 
@@ -160,6 +166,11 @@ export class GroupCapture implements ChangeSource {
     this.#spec = spec;
     if (changed) this.#follower.select(compileSelection(spec, this.#options.site));
     this.#advanced();
+  }
+
+  /** To be called now and then: what another group had may be free. */
+  reconsiderNamespaces(): void {
+    this.#follower.reconsiderNamespaces();
   }
 
   /** The ProtectionGroup was deleted: its tombstone is the last record that matters. */
@@ -258,6 +269,7 @@ export class GroupCapture implements ChangeSource {
       synced: this.#synced,
       objectCount: this.#ring.liveCount,
       namespaces: this.namespaces,
+      leftOut: this.#follower.leftOut,
       pulledIn: this.#follower.pulledIn(),
       podOwners: this.#follower.podOwners(),
       lag: this.lag,

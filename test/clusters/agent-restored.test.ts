@@ -49,7 +49,13 @@ test("what is taken down is read as it is now, and the others go on waiting for 
     random: Math.random,
   };
   const common = { name: ns, journal, log: silentLog, signal };
-  const specs = new GroupSpecs({ ...common, site: "east", onTaken: () => undefined });
+  const specs = new GroupSpecs({
+    ...common,
+    site: "east",
+    problem: () => "",
+    onTaken: () => undefined,
+    onRefused: () => undefined,
+  });
   specs.observe({
     apiVersion: "lifeboat.dev/v1alpha1",
     kind: "ProtectionGroup",
@@ -63,6 +69,7 @@ test("what is taken down is read as it is now, and the others go on waiting for 
     epoch: () => "1.1",
     lacking: () => new Map(),
     versions: () => undefined,
+    holderOf: () => undefined,
     onChange: () => undefined,
   });
   const keys = async () => (await serving.localObjects({ signal: AbortSignal.timeout(60_000) })).map(({ key }) => key);

@@ -33,25 +33,28 @@ export async function returnEast(stage: Stage, step: Step): Promise<string> {
   const [returnedAtMs] = await Promise.all([restore(), startAgent()]);
   stage.timeline.note("east is back", returnedAtMs);
   await follow(stage, step, returnedAtMs);
-  await watchForPods(stage, step, returnedAtMs + stage.options.watchMs);
+  await watchForPods(stage, step, returnedAtMs);
   if (stage.options.nodes === "real" && stage.options.app === undefined) await countOverlap(stage, step);
   return `East is back after ${seconds(returnedAtMs - startedAtMs)}, as the standby`;
 }
 
 /** A pod of the returned site that is not stopped by the end of it would be found in its beats. */
-async function watchForPods(stage: Stage, step: Step, endMs: number): Promise<void> {
+async function watchForPods(stage: Stage, step: Step, returnedAtMs: number): Promise<void> {
+  const endMs = returnedAtMs + stage.options.watchMs;
   const started = new Set<ObjectKey>();
   let looks = 0;
-  for (let leftMs = endMs - Date.now(); leftMs > 0; leftMs = endMs - Date.now()) {
-    step.live(`watching for pods of east for another ${seconds(leftMs)}`);
+  // Once at least: until east follows, that may have taken all of the time.
+  for (let leftMs = 1; leftMs > 0;) {
+    leftMs = endMs - Date.now();
+    step.live(`watching for pods of east for another ${seconds(Math.max(0, leftMs))}`);
     const all = await stage.workloads("east").catch(() => undefined);
     if (all !== undefined) looks += 1;
     for (const [key, { running }] of all ?? []) if (running > 0) started.add(key);
-    await delay(Math.min(watchEveryMs, leftMs), undefined, { signal: stage.signal });
+    if (leftMs > 0) await delay(Math.min(watchEveryMs, leftMs), undefined, { signal: stage.signal });
   }
   const detail =
     started.size === 0
-      ? `looked at ${looks} times until ${seconds(stage.options.watchMs)} after its return`
+      ? `looked at ${looks} times, until ${seconds(Date.now() - returnedAtMs)} after its return`
       : [...started].join(", ");
   stage.check("east starts nothing as the standby", started.size === 0 && looks > 0, detail);
 }

@@ -121,6 +121,7 @@ export function activeView(change: Change = {}): GroupView {
       capture: {
         synced: true,
         objectCount: 40,
+        leftOut: new Map(),
         namespaces: ["shop"],
         pulledIn: [],
         podOwners: [],
