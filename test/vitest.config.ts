@@ -11,7 +11,7 @@ const temporary = "test/temporary.ts";
  * - `unit`: pure code and single processes, no cluster
  * - `sim`: the failover protocol simulated
  * - `clusters`: two real control planes, shared by all files
- * - `nodes`: beds of their own, with nodes, faults and killed sites; two files at a time, since most of it is waiting
+ * - `nodes`: beds of their own, with nodes, faults and killed sites; three files at a time, since most of it is waiting
  *
  * The last two run whole clusters on whatever machine there is: a test that fails there is tried once more, and the
  * report says so. A defect fails twice.
@@ -29,12 +29,20 @@ export default defineConfig({
           include: ["test/unit/**/*.test.ts"],
           setupFiles: [temporary],
           testTimeout: 20_000,
+          // Most of it is waiting for clocks.
+          maxWorkers: 6,
           sequence: { groupOrder: 0 },
         },
       },
       {
         root,
-        test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 300_000, sequence: { groupOrder: 1 } },
+        test: {
+          name: "sim",
+          include: ["test/sim/**/*.test.ts"],
+          testTimeout: 300_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
       },
       {
         root,
@@ -46,7 +54,7 @@ export default defineConfig({
           testTimeout: 120_000,
           retry: 1,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          maxWorkers: 4,
           sequence: { groupOrder: 2 },
         },
       },
@@ -58,7 +66,7 @@ export default defineConfig({
           testTimeout: 300_000,
           retry: 1,
           hookTimeout: 300_000,
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 3 },
         },
       },
