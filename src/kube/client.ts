@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import { linkedAbort } from "../abort.ts";
+import { linkedAbort, orAborted } from "../abort.ts";
 import { systemClock, type Clock } from "../clock.ts";
 import { hasCode, LifeboatError } from "../errors.ts";
 import { parseJson } from "../objects/json.ts";
@@ -366,7 +366,8 @@ async function withDeadline<T>(
     scope.abort(new LifeboatError("Timeout", `no answer within ${timeoutMs} ms`, { op, retryable: true }));
   }, timeoutMs);
   try {
-    return await work(scope.signal);
+    // Also where what hangs is not the request, but a program or a file that credentials come from.
+    return await orAborted(work(scope.signal), scope);
   } catch (error) {
     scope.signal.throwIfAborted();
     throw error;

@@ -25,6 +25,7 @@ import {
 /** Groups move between two sites, by order and by the witness, with everything that may fail in between. */
 
 let scene: Scene;
+const wallClock = new URL("../pair/wall-clock.ts", import.meta.url).href;
 const group = "shop";
 const isRoot = process.getuid?.() === 0;
 const groupObject: KubeObject = {
@@ -39,7 +40,7 @@ const other = (site: SiteName): SiteName => (site === "east" ? "west" : "east");
 const moveLimitMs = 90_000;
 
 beforeAll(async () => {
-  scene = await startScene({ nodes: "simulated", nodeCount: 1 });
+  scene = await startScene({ nodes: "simulated", nodeCount: 1, nodeFlags: ["--import", wallClock] });
   await scene.apply(
     "east",
     namespace("shop"),
@@ -141,6 +142,20 @@ describe("with both sites alive", () => {
     await delay(3000);
     await expectRunning("east", 3);
     expect(await epochAt("east")).toBe(epoch);
+  });
+
+  it("orders at both sites at once, each to the other one, are one move", async () => {
+    const epoch = await epochAt("east");
+    await Promise.all([annotate("east", `west@${epoch}`), annotate("west", `east@${epoch}`)]);
+    await expectRunning("west", 3);
+    await expectFollowing("east");
+    const { lastRequest } = await scene.untilStatus("answered", "west", group, (status) => {
+      return status.lastRequest?.id === `east@${epoch}` && status.lastRequest.outcome !== "Running";
+    });
+    expect(lastRequest?.message).toMatch(/already|epoch/);
+    await move("east");
+    await expectRunning("east", 3);
+    await expectFollowing("west");
   });
 
   it.each([
@@ -257,6 +272,36 @@ describe("with the active site dead", () => {
     await scene.untilStatus("armed or not", other(site), group, ({ conditions }) => {
       return conditions?.some(({ type, status }) => type === "Armed" && (status === "True") === automatic) ?? false;
     });
+  }
+
+  it("wall clocks that jump, an hour forward at one site and back at the other, change nothing", async () => {
+    const epoch = await epochAt("east");
+    for (const site of ["east", "west", "west"] as const) await scene.pair.process(site).kill("SIGUSR2");
+    await scene.apply("east", configMap("shop", "in-the-wrong-hour", { a: "1" }));
+    await scene.until("the copy", "west", configMap("shop", "in-the-wrong-hour"), (found) => found !== undefined);
+    // Longer than any lease.
+    await delay(12_000);
+    const hours = await Promise.all((["east", "west"] as const).map((site) => wallHour(site)));
+    expect(hours).toEqual([1, -1]);
+    await expectRunning("east", 5);
+    await expectFollowing("west");
+    expect(await epochAt("east")).toBe(epoch);
+    const { lag } = await scene.status("east", group);
+    expect(lag?.ageMs).toBeLessThan(10_000);
+    // What follows goes by these clocks, until an agent is started again.
+  });
+
+  /** How far the agent's wall clock is off, by what it writes. */
+  async function wallHour(site: SiteName): Promise<number> {
+    const value = `nowhere-${site}`;
+    await annotate(site, value);
+    const { lastRequest } = await scene.untilStatus(
+      "answered",
+      site,
+      group,
+      (status) => status.lastRequest?.id === value,
+    );
+    return Math.round((Date.parse(lastRequest?.at ?? "") - Date.now()) / 3_600_000);
   }
 
   it("nothing moves by itself where that is not wanted, a person's word moves it", async () => {

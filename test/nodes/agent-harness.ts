@@ -11,7 +11,7 @@ import { startBed } from "../bed/bed.ts";
 import { killRestartable } from "../bed/restartable.ts";
 import type { BedOptions } from "../bed/options.ts";
 import type { Bed } from "../bed/running.ts";
-import { hasCondition, type Pair, startPair } from "../pair/pair.ts";
+import { hasCondition, type Pair, type PairOptions, startPair } from "../pair/pair.ts";
 import { waitFor } from "../pair/wait.ts";
 
 const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
@@ -94,14 +94,14 @@ function placeOf({ metadata: { namespace, name } }: KubeObject): { namespace?: s
 
 /** Starts a bed, the witness and both agents. */
 export async function startScene(
-  options: BedOptions & { readonly logLevel?: "info" | "debug" | "trace"; readonly agents?: number },
+  options: BedOptions & Pick<PairOptions, "logLevel" | "agents" | "nodeFlags">,
 ): Promise<Scene> {
   const stopping = new AbortController();
   const { signal } = stopping;
-  const { logLevel = "info", agents = 1, ...bedOptions } = options;
+  const { logLevel = "info", agents = 1, nodeFlags = [], ...bedOptions } = options;
   const bed = await startBed({ install: true, ...bedOptions }, { signal });
   try {
-    return sceneOf(bed, await startPair(bed, { signal, logLevel, agents }), stopping);
+    return sceneOf(bed, await startPair(bed, { signal, logLevel, agents, nodeFlags }), stopping);
   } catch (error) {
     await bed.stop();
     throw error;

@@ -1,6 +1,8 @@
+import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { run } from "../bed/command.ts";
 import { ensurePrograms } from "../bed/programs.ts";
@@ -86,4 +88,43 @@ test("a missing Debian package is one error with the line that installs it", asy
   } finally {
     process.env["PATH"] = path;
   }
+});
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const canInstall = process.getuid?.() === 0 && existsSync("/usr/bin/apt-get");
+
+/**
+ * `FOLDER REPOSITORY NODE SCRIPT`: runs the script on this machine without some packages and without package lists.
+ * What is written goes to memory, and the mounts end with the process: the machine itself is not touched.
+ */
+const withoutPackages = `
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+for each in /proc /dev "$2"; do
+  mkdir -p "$1/root$each"
+  mount --rbind "$each" "$1/root$each"
+done
+chroot "$1/root" apt-get remove -y busybox-static containernetworking-plugins >&2
+rm -rf "$1/root/var/lib/apt/lists"
+exec chroot "$1/root" "$3" --disable-warning=ExperimentalWarning --input-type=module --eval "$4"
+`;
+
+test.runIf(canInstall)("what is missing is installed, after saying so, also where no package lists are", async () => {
+  const script = `
+    import { missingPackages, ensureTools } from ${JSON.stringify(join(root, "test/bed/tools.ts"))};
+    const machine = { isolation: "netns", realNodes: true };
+    const before = await missingPackages(machine);
+    const said = [];
+    await ensureTools({ ...machine, install: true, report: (line) => said.push(line) });
+    console.log(JSON.stringify({ before, said, after: await missingPackages(machine) }));`;
+  const argv = ["unshare", "--mount", "sh", "-ec", withoutPackages, "sh", cache, root, process.execPath, script];
+  const found = JSON.parse(await run(argv, { limitMs: 120_000 })) as unknown;
+  const missing = ["containernetworking-plugins", "busybox-static"];
+  expect(found).toEqual({
+    before: missing,
+    said: [`installing missing packages: apt-get install -y --no-install-recommends ${missing.join(" ")}`],
+    after: [],
+  });
 });
