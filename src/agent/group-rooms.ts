@@ -1,4 +1,5 @@
 import { Applier } from "../apply/applier.ts";
+import { obstaclesOf } from "../apply/status.ts";
 import type { GroupSpec, ProtectionGroup } from "../config/group.ts";
 import type { Journal } from "../journal/journal.ts";
 import { marks } from "../objects/object.ts";
@@ -61,6 +62,9 @@ export interface GroupRooms extends HostedRooms {
   readonly covered: () => Covered | undefined;
 }
 
+/** What the peer is told with every heartbeat. */
+const obstacleCharsMax = 500;
+
 /** Makes what works for a group, each told of the others that it needs. Nothing is begun before its first spec. */
 export function openRooms(options: RoomsOptions): GroupRooms {
   const { name, parts, journal } = options;
@@ -75,14 +79,18 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const epoch = () => protocol.epoch();
   const versions = () => merging.versions;
   const serving = new GroupServing({ ...common, specs, epoch, versions, lacking: () => applier.absent });
-  applier.onStatus(() => serving.lackingChanged());
+  let obstacle = "";
+  applier.onStatus((status) => {
+    serving.lackingChanged();
+    obstacle = obstaclesOf(status).join("; ").slice(0, obstacleCharsMax);
+  });
   const pulling = new GroupPulling({
     ...common,
     // Where both sites pull, what the holder lacks of the other one is no lack of a standby.
     onData: (data) => {
       if (merging.isOn && readOrigin(journal) !== "copy") return;
       // Nothing of a refused group is applied, however complete its journal is.
-      protocol.setData(specs.refused ? { ...data, readiness: "Syncing" } : data);
+      protocol.setData({ ...data, ...(specs.refused ? { readiness: "Syncing" } : {}), obstacle });
     },
   });
   const snapshot = () => protocol.snapshot();

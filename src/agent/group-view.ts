@@ -1,6 +1,6 @@
 import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
 import { shown } from "../apply/notes.ts";
-import type { ApplierStatus } from "../apply/status.ts";
+import { type ApplierStatus, obstaclesOf } from "../apply/status.ts";
 import type { GroupRooms } from "./group-rooms.ts";
 import type { MergingView } from "./merging.ts";
 import { explainFence } from "./guard-scope.ts";
@@ -73,11 +73,8 @@ export function agesOf({ serving, pulling, protocol, parts }: GroupRooms): Group
 }
 
 /** What stands in the way of a switchover away from or to this site, as far as it can be told from here. */
-export function findingsOf({ applier, protocol }: GroupRooms): string[] {
-  const { failingCount, conflictCount, deletesPaused } = applier.status();
-  const found = [...protocol.preflight()];
-  if (failingCount > 0) found.push(`${failingCount} objects cannot be applied here`);
-  if (conflictCount > 0) found.push(`${conflictCount} objects exist here that Lifeboat has not made`);
-  if (deletesPaused !== undefined) found.push(`${deletesPaused.pending} deletes wait to be confirmed here`);
-  return found;
+export function findingsOf({ applier, protocol, journal }: GroupRooms): string[] {
+  const status = applier.status();
+  // Of a standby the protocol knows them.
+  return readOrigin(journal) === "copy" ? protocol.preflight() : [...protocol.preflight(), ...obstaclesOf(status)];
 }

@@ -1,4 +1,5 @@
 import { resources } from "../kube/resource.ts";
+import { kubeStatusOf } from "../kube/status.ts";
 import { hasCode } from "../errors.ts";
 import { parseStoredStatus } from "../config/stored.ts";
 import type { KubeObject } from "../objects/object.ts";
@@ -88,7 +89,7 @@ export class StatusWriter {
   }
 
   async #once(signal: AbortSignal): Promise<void> {
-    const { client, clock, log } = this.#parts;
+    const { clock, log } = this.#parts;
     this.#runtime.refreshNamespaces();
     const view = this.#runtime.view();
     if (view.object === undefined) return;
@@ -111,13 +112,8 @@ export class StatusWriter {
     const nowMs = clock.monotonicMs();
     if (text === this.#written) return;
     if (besideLag === this.#writtenBesideLag && nowMs - this.#writtenAtMs < lagEveryMs) return;
-    // Replaced as a whole: where server-side apply takes the last field of a part away, it leaves a null behind that
-    // the schema refuses.
-    const patch = { type: "json", body: [{ op: "add", path: "/status", value: status }] } as const;
-    const { name } = view.object.metadata;
     try {
-      const options = { fieldManager: "lifeboat-status", subresource: "status", signal };
-      await client.patch(resources.protectionGroups, { name }, patch, options);
+      await this.#patch(view.object.metadata.name, status, signal);
       this.#written = text;
       this.#writtenBesideLag = besideLag;
       this.#writtenAtMs = nowMs;
@@ -128,6 +124,36 @@ export class StatusWriter {
       log.warn({ group: this.#runtime.name, error: safeError(error) }, "cannot write the group's status");
     }
   }
+
+  /** A part that the API server's schema refuses is left out: the rest of the status must not grow old with it. */
+  async #patch(name: string, status: GroupStatus, signal: AbortSignal): Promise<void> {
+    const { client, log } = this.#parts;
+    // Replaced as a whole: where server-side apply takes the last field of a part away, it leaves a null behind that
+    // the schema refuses.
+    const write = (value: object): Promise<unknown> => {
+      const options = { fieldManager: "lifeboat-status", subresource: "status", signal };
+      const patch = { type: "json", body: [{ op: "add", path: "/status", value }] } as const;
+      return client.patch(resources.protectionGroups, { name }, patch, options);
+    };
+    try {
+      await write(status);
+    } catch (error) {
+      const refused = refusedParts(error);
+      if (refused.size === 0) throw error;
+      log.error(
+        { group: name, parts: [...refused], error: safeError(error) },
+        "parts of the group's status are refused",
+      );
+      await write(Object.fromEntries(Object.entries(status).filter(([part]) => !refused.has(part))));
+    }
+  }
+}
+
+/** Names of the fields of a status in which an API server has found something wrong: a part of `status.NAME`. */
+export function refusedParts(error: unknown): ReadonlySet<string> {
+  const { reason, causes } = kubeStatusOf(error) ?? { reason: "", causes: [] };
+  if (reason !== "Invalid") return new Set();
+  return new Set(causes.flatMap(({ field }) => /^status\.(\w+)/.exec(field ?? "")?.[1] ?? []));
 }
 
 /** What a status says beside how old it is: whether there is a lag at all counts. */

@@ -184,10 +184,12 @@ function lastMove(view: GroupView, { site, lastFailover: stored }: StatusContext
   const { lastStart, failover } = view;
   if (lastStart === undefined || failover === undefined || !movedHere.has(lastStart.goal.kind)) return stored;
   const { goal, atMs, tookMs, failed, late } = lastStart;
-  const at = (name: string) => failover.timeline.findLast((entry) => entry.event === name)?.monotonicMs;
+  const move = latestMove(failover.timeline);
+  const at = (...names: readonly string[]) => move.findLast(({ event }) => names.includes(event))?.monotonicMs;
   const heard = at("lastPeerHeartbeat");
-  const granted = at("grantReceived") ?? at("commitReceived");
-  const ready = at("started");
+  // A site that answers beats on after the decision.
+  const sinceHeard = (ms: number | undefined): number | undefined =>
+    heard === undefined || ms === undefined || ms < heard ? undefined : Math.round(ms - heard);
   return withoutUndefined({
     at: new Date(atMs).toISOString(),
     from: failover.peer,
@@ -195,18 +197,23 @@ function lastMove(view: GroupView, { site, lastFailover: stored }: StatusContext
     epoch: failover.epoch,
     kind: goal.kind === "commit" ? "switchover" : "failover",
     automatic: goal.kind === "takeover",
-    decisionMs: heard === undefined || granted === undefined ? undefined : Math.round(granted - heard),
+    decisionMs: sinceHeard(at("grantReceived", "commitReceived")),
     rpoMs: lastStart.rpoMs === undefined ? undefined : Math.round(lastStart.rpoMs),
-    rtoMs: heard === undefined || ready === undefined ? undefined : Math.round(ready - heard),
+    rtoMs: sinceHeard(at("started")),
     outcome: [`started in ${seconds(tookMs)}`, ...startShortfalls(failed, late ?? [])].join(", "),
-    timeline: decisionOf(failover.timeline),
+    timeline: decisionOf(move),
   });
 }
 
-/** What led to the move: from the last sign of the old site to the start of everything. */
-function decisionOf(events: readonly TimelineEvent[]): { event: string; at: string; detail: string }[] {
+/** The events of the latest start at this site: what came after the one before. */
+function latestMove(events: readonly TimelineEvent[]): readonly TimelineEvent[] {
   const last = events.findLastIndex(({ event }) => event === "started");
-  const until = events.slice(0, last + 1);
+  const before = events.slice(0, Math.max(0, last)).findLastIndex(({ event }) => event === "started");
+  return events.slice(before + 1, last + 1);
+}
+
+/** What led to the move: from the last sign of the old site to the start of everything. */
+function decisionOf(until: readonly TimelineEvent[]): { event: string; at: string; detail: string }[] {
   const first = Math.max(
     0,
     until.findLastIndex(({ event }) => event === "lastPeerHeartbeat"),

@@ -19,6 +19,8 @@ const everyMs = 50;
 const restMs = 1_000;
 /** What was refused may be mended without a change of the object: a quota raised, a webhook that works again. */
 const againMs = 15_000;
+/** What was accepted may be refused by what has come to the site since: everything is asked anew this often. */
+const roundMs = 3_600_000;
 /** Keys looked at before other work gets its turn: about 10 ms. */
 const turnCount = 50;
 
@@ -53,7 +55,12 @@ export class Proof {
     const { clock } = this.#site.options;
     const { signal } = options;
     let lookedMs = clock.monotonicMs();
+    let roundedMs = lookedMs;
     for (;;) {
+      if (clock.monotonicMs() - roundedMs >= roundMs) {
+        roundedMs = clock.monotonicMs();
+        for (const [key] of this.#site.options.journal.entries()) this.#due.add(key);
+      }
       if (clock.monotonicMs() - lookedMs >= againMs) {
         lookedMs = clock.monotonicMs();
         for (const key of this.#failed.failing.keys()) this.#due.add(key);
@@ -86,7 +93,7 @@ export class Proof {
     const { view, copies } = this.#site;
     try {
       const made = view.renderKey(key, "active");
-      if (made === undefined || made.entry.deleted) return "nothing to ask";
+      if (made === undefined || made.entry.deleted || this.#comesLater(key)) return "nothing to ask";
       const due = made.targets.filter((target) => !isShared(target.key) && !copies.isCurrent(target.key, target.hash));
       if (due.length === 0) return "nothing to ask";
       for (const target of due) await this.#dryRun(target.object, copies.get(target.key)?.uid, signal);
@@ -96,6 +103,15 @@ export class Proof {
       const failure = classify(error, parseKey(key));
       return failure.reason === "Defect" ? renderFailure(error) : transient.has(failure.reason) ? undefined : failure;
     }
+  }
+
+  /** Its namespace or its kind comes with the group's promotion: until then no API server can say anything of it. */
+  #comesLater(key: ObjectKey): boolean {
+    const { group, namespace } = parseKey(key);
+    const { withheld } = this.#site.notes;
+    if (withheld.has(`/Namespace//${namespace}`)) return true;
+    const definitions = "apiextensions.k8s.io/CustomResourceDefinition//";
+    return withheld.keys().some((other) => other.startsWith(definitions) && other.endsWith(`.${group}`));
   }
 
   async #dryRun(object: KubeObject, uid: string | undefined, signal: AbortSignal): Promise<void> {

@@ -39,3 +39,20 @@ export interface ApplierStatus {
   /** What a dry run in the active role found; `undefined` while it has not been through once. */
   readonly promotable: { readonly ok: boolean; readonly findings: readonly FailingKey[] } | undefined;
 }
+
+/** What of the group would not be here if this site became active. */
+export function obstaclesOf(status: ApplierStatus): string[] {
+  const { failing, failingCount, conflicts, conflictCount, deletesPaused, promotable } = status;
+  const found: string[] = [];
+  const say = (count: number, what: string, [first]: readonly FailingKey[]): void => {
+    const example = first === undefined ? "" : `, such as ${first.key}: ${first.message}`;
+    if (count > 0) found.push(`${count} objects ${what}${example}`);
+  };
+  say(failingCount, "cannot be applied", failing);
+  say(promotable?.findings.length ?? 0, "would be refused by a dry run as active", promotable?.findings ?? []);
+  if (conflictCount > 0) {
+    found.push(`${conflictCount} objects are there that Lifeboat has not made, such as ${conflicts[0]?.key ?? ""}`);
+  }
+  if (deletesPaused !== undefined) found.push(`${deletesPaused.pending} deletes wait to be confirmed`);
+  return found;
+}

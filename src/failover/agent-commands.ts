@@ -4,7 +4,7 @@ import type { Command } from "./agent-state.ts";
 import { holdsCert, isRunning, remembered } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 import { vetoed } from "./agent-acquire.ts";
-import { beginSwitchover, callOff, preflight, unsealRequest } from "./agent-switch.ts";
+import { beginSwitchover, callOff, obstacles, preflight, unsealRequest } from "./agent-switch.ts";
 
 export function commanded(d: Draft, command: Command): void {
   const { s } = d;
@@ -65,7 +65,7 @@ function move(d: Draft, command: Extract<Command, { verb: "failover" | "switchov
     refuse("Busy", "another move of this group is under way");
     return;
   }
-  const found = holder === config.site ? preflight(d) : [];
+  const found = [...(holder === config.site ? preflight(d) : []), ...(verb === "switchover" ? obstacles(d, to) : [])];
   if (found.length > 0) {
     refuse("NotPrepared", found.join("; "));
     return;

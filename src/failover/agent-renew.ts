@@ -46,6 +46,7 @@ function renewTo(d: Draft, to: To): Renew {
     armed: isArmed(s),
     ready: readiness(s),
     lagMs: s.data.lagMs,
+    obstacle: s.data.obstacle,
     fenceCap: effectiveFenceCap(s),
     stopBoundMs: s.fence.stopBoundMs,
     generation: s.witnessGeneration,
@@ -237,6 +238,7 @@ function hearPeer(d: Draft, renew: Renew): void {
       state: renew.state,
       ready: renew.ready,
       lagMs: renew.lagMs,
+      obstacle: renew.obstacle,
       cert: renew.cert,
     },
   });

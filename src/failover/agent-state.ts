@@ -140,6 +140,7 @@ export interface PeerView {
   readonly state: SiteState;
   readonly ready: Readiness;
   readonly lagMs: number | null;
+  readonly obstacle: string;
   readonly cert: Cert | null;
 }
 
@@ -243,6 +244,7 @@ export interface AgentState {
     readonly readiness: Readiness;
     readonly lagMs: number | null;
     readonly recoveryPoint: string;
+    readonly obstacle: string;
     /** When the data path last said so, on this clock. */
     readonly atMs: number;
   };
@@ -299,6 +301,8 @@ export type AgentEvent =
       readonly readiness: Readiness;
       readonly lagMs: number | null;
       readonly recoveryPoint: string;
+      /** What would not come up here, in words. @default "" */
+      readonly obstacle?: string;
       /** The contact was so long ago, and another process had it. @default now */
       readonly contactAgoMs?: number;
     }

@@ -1,5 +1,5 @@
 /** Switchover: the source stops and seals, the target catches up and is committed by the witness. */
-import { formatCert, sameCert } from "./epoch.ts";
+import { formatCert, sameCert, type SiteName } from "./epoch.ts";
 import type { AgentEvent, Phase } from "./agent-state.ts";
 import type { CaughtUp, Commit, Seal, Sealed, SwitchAsk, SwitchPrepare, SwitchRefused } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
@@ -28,6 +28,12 @@ export function preflight(d: Pick<Draft, "s" | "now">): string[] {
   if (s.aborting !== "") found.push("an earlier switchover is still being called off");
   if (s.apiDownSinceMs !== null) found.push(`the API server of ${s.config.site} does not answer`);
   return found;
+}
+
+/** What the target says would not come up there. A failover that a person wants goes on all the same. */
+export function obstacles({ s }: Pick<Draft, "s">, to: SiteName): string[] {
+  const said = to === s.config.site ? s.data.obstacle : (s.peer?.obstacle ?? "");
+  return said === "" ? [] : [`at ${to}: ${said}`];
 }
 
 /** At the source, after a clean preflight. */

@@ -86,7 +86,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     heldUntilMs: 0,
     nodesWithPods: null,
     fence: { cap: "none", stopBoundMs: 0 },
-    data: { readiness: "Syncing", lagMs: null, recoveryPoint: "", atMs: now },
+    data: { readiness: "Syncing", lagMs: null, recoveryPoint: "", obstacle: "", atMs: now },
     apiDownSinceMs: null,
     nextRenewAtMs: now,
     nextTryAtMs: now,
@@ -149,6 +149,7 @@ function handle(d: Draft, event: AgentEvent): boolean {
           readiness: event.readiness,
           lagMs: event.lagMs,
           recoveryPoint: event.recoveryPoint,
+          obstacle: event.obstacle ?? "",
           atMs: d.now - (event.contactAgoMs ?? 0),
         },
       });

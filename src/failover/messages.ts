@@ -60,6 +60,8 @@ export interface Renew {
   readonly ready: Readiness;
   /** Lag behind the holder as last measured at this standby; null when never synchronised. */
   readonly lagMs: number | null;
+  /** What would not come up at this standby, in words; "" where nothing is known. No switchover goes there. */
+  readonly obstacle: string;
   readonly fenceCap: FenceCap;
   /** Longest time from a lapse to the last process dead, as measured; part of the promise when above G. */
   readonly stopBoundMs: number;

@@ -216,6 +216,7 @@ class Site {
       disarm: "no",
       armed: true,
       ready: "Ready",
+      obstacle: "",
       lagMs: 0,
       fenceCap: "guard",
       stopBoundMs: guardMs,

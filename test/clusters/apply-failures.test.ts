@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { FailingKey } from "../../src/apply/notes.ts";
+import { systemClock } from "../../src/clock.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import { pathOf } from "../../src/kube/resource.ts";
 import { parseJson } from "../../src/objects/json.ts";
@@ -16,6 +17,7 @@ import {
   ns,
   type Workload,
 } from "./apply-harness.ts";
+import { kubeconfigs } from "./sites.ts";
 
 /** The reason for which this object is reported as failing. */
 async function failure(bench: ApplyBench, object: KubeObject): Promise<FailingKey> {
@@ -225,9 +227,11 @@ test("integers of 64 bits arrive exactly, larger ones are named as rounded by th
 });
 
 test("what would be refused only when the site is active is known before", async () => {
-  await using bench = await applyBench();
+  let aheadMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + aheadMs };
+  await using bench = await applyBench({}, kubeconfigs(), clock);
   const { namespace, group, west } = bench;
-  await bench.send(ns(namespace), await atEast(bench, deployment(namespace, "fine", { replicas: 1 })));
+  await bench.send(ns(namespace), await atEast(bench, deployment(namespace, "fine", { replicas: 6 })));
   await bench.settled();
   await eventually(() => bench.applier.status().promotable?.ok === true);
   const policy = {
@@ -271,6 +275,10 @@ test("what would be refused only when the site is active is known before", async
       message: expect.stringContaining("too many"),
     });
     expect(bench.applier.status().failingCount).toBe(0);
+    // What was accepted before is asked anew within the hour.
+    expect(bench.applier.status().promotable?.findings).toHaveLength(1);
+    aheadMs = 3_600_000;
+    await eventually(() => bench.applier.status().promotable?.findings.length === 2);
   } finally {
     for (const object of [binding, policy]) {
       await west.client.delete(west.resource(object), object.metadata, { signal: never });

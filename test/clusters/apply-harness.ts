@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Applier, type Mode } from "../../src/apply/applier.ts";
 import { normalise } from "../../src/capture/normalise.ts";
-import { systemClock } from "../../src/clock.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import type { GroupSpecInput } from "../../src/config/group.ts";
 import { Journal } from "../../src/journal/journal.ts";
 import { connect, type KubeClient } from "../../src/kube/client.ts";
@@ -81,6 +81,7 @@ let counter = 0;
 export async function applyBench(
   spec: Partial<GroupSpecInput> = {},
   sites: Kubeconfigs = kubeconfigs(),
+  clock: Clock = systemClock,
 ): Promise<ApplyBench & AsyncDisposable> {
   const [east, west] = await Promise.all([cluster(sites.east), cluster(sites.west)]);
   const group = `g${process.pid}-${Date.now().toString(36)}-${counter++}`;
@@ -105,7 +106,7 @@ export async function applyBench(
       client: west.client,
       discovery: west.discovery,
       site: "west",
-      clock: systemClock,
+      clock,
       random: Math.random,
       log: process.env["APPLY_LOG"] === undefined ? silentLog : createLog({ level: "debug" }),
       mode,

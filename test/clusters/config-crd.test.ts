@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { refusedParts } from "../../src/agent/status-writer.ts";
 import { protectionGroupCrd } from "../../src/config/crd.ts";
 import { groupApi, groupSpecSchema } from "../../src/config/group.ts";
 import { parseGroup } from "../../src/config/parse-group.ts";
@@ -119,6 +120,17 @@ describe("the API server", () => {
     };
     const request = { contentType: "application/merge-patch+json" as const, query: {}, body: { status } };
     expect((await site.patch(object, request, "status"))["status"]).toEqual(status);
+  });
+
+  it("names the parts of a status that it refuses, so that the rest can be written", async () => {
+    const object = group("status-refused", least);
+    made.push(object);
+    await site.create(object);
+    const status = { role: "active", lastFailover: { decisionMs: -1 }, lag: { applyMs: "much" } };
+    const request = { contentType: "application/merge-patch+json" as const, query: {}, body: { status } };
+    const refused: unknown = await site.patch(object, request, "status").catch((error: unknown) => error);
+    expect([...refusedParts(refused)].toSorted()).toEqual(["lag", "lastFailover"]);
+    expect(refusedParts(new LifeboatError("KubeRejected", "another thing"))).toEqual(new Set());
   });
 
   it("prints the columns that people look at", async () => {

@@ -60,9 +60,17 @@ async function expectActive(site: SiteName): Promise<void> {
 
 /** Nothing stands in the way, by its own word: leases and readiness come back some seconds after a move. */
 async function untilFit(site: SiteName, to: SiteName, name = group): Promise<void> {
-  const fit = async () =>
-    (await scene.lifeboat(site, "switchover", name, "--to", to, "--dry-run")).code === 0 || undefined;
-  await waitFor(`a clean preflight at ${site}`, fit, { limitMs: moveLimitMs, signal: scene.signal });
+  let said = "";
+  const fit = async () => {
+    const { code, out, err } = await scene.lifeboat(site, "switchover", name, "--to", to, "--dry-run");
+    said = `${out}${err}`;
+    return code === 0 || undefined;
+  };
+  await waitFor(`a clean preflight at ${site}`, fit, { limitMs: moveLimitMs, signal: scene.signal }).catch(
+    (error: unknown) => {
+      throw new Error(`${String(error)}: ${said}`, { cause: error });
+    },
+  );
 }
 
 it("a switchover is looked at, done with its phases shown, and taken back by a failback", async () => {
@@ -126,6 +134,47 @@ it("a switchover to a site that is not ready is refused with every reason, and n
     await scene.bed.faults.resume("west/agent");
   }
   await expectActive("east");
+});
+
+it("what the other site would refuse of the group keeps a switchover from being begun, and is named", async () => {
+  const meta = { apiVersion: "admissionregistration.k8s.io/v1", metadata: { name: "nothing-runs" } };
+  const refusal = [
+    {
+      ...meta,
+      kind: "ValidatingAdmissionPolicy",
+      spec: {
+        matchConstraints: {
+          resourceRules: [
+            { apiGroups: ["apps"], apiVersions: ["*"], operations: ["CREATE", "UPDATE"], resources: ["deployments"] },
+          ],
+        },
+        validations: [{ expression: "object.spec.replicas == 0", message: "nothing runs here" }],
+      },
+    },
+    {
+      ...meta,
+      kind: "ValidatingAdmissionPolicyBinding",
+      spec: { policyName: "nothing-runs", validationActions: ["Deny"] },
+    },
+  ];
+  await scene.bed.kubectl("west", ["apply", "-f", "-"], {
+    input: JSON.stringify({ apiVersion: "v1", kind: "List", items: refusal }),
+  });
+  await scene.apply("east", deployment("shop", "web", 2, "any/web:2"));
+  const isNamed = async () => {
+    const dry = await scene.lifeboat("east", "switchover", group, "--to", "west", "--dry-run");
+    return dry.out.includes("nothing runs here") ? dry : undefined;
+  };
+  const { code, out } = await waitFor("the finding", isNamed, { limitMs: moveLimitMs, signal: scene.signal });
+  expect(code).toBe(3);
+  expect(out).toMatch(/in the way: at west: 1 objects would be refused .*apps\/Deployment\/shop\/web/);
+  for (const asked of ["east", "west"] as const) {
+    const refused = await scene.lifeboat(asked, "switchover", group, "--to", "west", "--wait");
+    expect(refused).toMatchObject({ code: 4, out: expect.stringContaining("nothing runs here") as string });
+  }
+  expect(replicasOf(await scene.find("east", web))).toBe(2);
+  await scene.bed.kubectl("west", ["delete", ...refusal.map(({ kind }) => `${kind}/nothing-runs`)]);
+  await untilFit("east", "west");
 });
 
 it("Ctrl-C ends the showing, not the move", async () => {

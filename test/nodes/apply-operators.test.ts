@@ -5,6 +5,7 @@ import { type KubeObject, marks } from "../../src/objects/object.ts";
 import { removedObjects } from "../../src/apply/removed.ts";
 import { startBed } from "../bed/bed.ts";
 import type { Bed } from "../bed/running.ts";
+import type { Kubeconfigs } from "../clusters/sites.ts";
 import { definitionOf } from "../definition.ts";
 import {
   type ApplyBench,
@@ -31,11 +32,13 @@ const definitions = [
 ];
 
 let bed: Bed | undefined;
+let sites: Kubeconfigs = { east: "", west: "" };
 let setUp: (ApplyBench & AsyncDisposable) | undefined;
 
 beforeAll(async () => {
   bed = await startBed({ nodes: "simulated", install: true });
-  setUp = await applyBench({}, { east: bed.site("east").kubeconfigPath, west: bed.site("west").kubeconfigPath });
+  sites = { east: bed.site("east").kubeconfigPath, west: bed.site("west").kubeconfigPath };
+  setUp = await applyBench({}, sites);
   for (const site of [setUp.east, setUp.west]) {
     await define(site);
   }
@@ -64,7 +67,7 @@ async function define(site: Cluster): Promise<void> {
 }
 
 async function start(spec: Parameters<typeof applyBench>[0] = {}): Promise<ApplyBench & AsyncDisposable> {
-  const bench = await applyBench(spec);
+  const bench = await applyBench(spec, sites);
   await define(bench.west);
   await bench.restart("active");
   return bench;
@@ -165,7 +168,7 @@ test("what an operator without a switch runs is stopped with its resource, and r
 
 test("what an operator should stop and does not, since it was stopped itself, is stopped all the same", async () => {
   const kind = "elasticsearch.k8s.elastic.co/Elasticsearch";
-  await using bench = await applyBench({ profiles: [{ kind, set: [{ path: "/spec/paused", value: true }] }] });
+  await using bench = await applyBench({ profiles: [{ kind, set: [{ path: "/spec/paused", value: true }] }] }, sites);
   const { namespace, west } = bench;
   await bench.restart("active");
   await create(bench, ns(namespace));
@@ -186,7 +189,7 @@ test("what a profile keeps from a standby is not lost by taking its site down", 
   await create(bench, ns(namespace));
   const run = await create(bench, custom("tekton.dev/v1", "TaskRun", namespace, { taskRef: { name: "build" } }));
   let isHeld = false;
-  const source = await startSource(bed?.site("west").kubeconfigPath ?? "");
+  const source = await startSource(sites.west);
   const served = source.capture(group, selecting({ namespaces: { names: [namespace] } }), {
     site: "west",
     isHeld: () => isHeld,

@@ -1,6 +1,6 @@
 import { heardWithin, readiness } from "../agent-draft.ts";
 import type { AgentState } from "../agent-state.ts";
-import { preflight } from "../agent-switch.ts";
+import { obstacles, preflight } from "../agent-switch.ts";
 import { echoMaxMs } from "../timing.ts";
 
 /**
@@ -10,7 +10,9 @@ import { echoMaxMs } from "../timing.ts";
 export function switchoverFindings(state: AgentState, nowMs: number): string[] {
   const { config, record, policy, peer } = state;
   if (record.cert === null) return ["the group has never been granted to a site"];
-  if (record.cert.holder === config.site) return preflight({ s: state, now: nowMs });
+  if (record.cert.holder === config.site) {
+    return [...preflight({ s: state, now: nowMs }), ...obstacles({ s: state }, config.peer)];
+  }
   const { timing } = policy;
   const found: string[] = [];
   if (!heardWithin(state, "witness", echoMaxMs(timing.leaseMs), nowMs)) found.push("the witness is not reached");
@@ -24,5 +26,5 @@ export function switchoverFindings(state: AgentState, nowMs: number): string[] {
   }
   if (record.divergence !== null && !record.divergence.saved)
     found.push(`what ${config.site} wrote by itself is not saved yet`);
-  return found;
+  return [...found, ...obstacles({ s: state }, config.site)];
 }

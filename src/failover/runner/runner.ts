@@ -45,6 +45,8 @@ export interface StandbyData {
   /** As measured at this contact; null when never. */
   readonly lagMs: number | null;
   readonly recoveryPoint: string;
+  /** What would not come up here, in words, up to 500 characters. @default "" */
+  readonly obstacle?: string;
   /** Age of the contact, where another process had it. @default 0 */
   readonly contactAgoMs?: number;
 }

@@ -81,6 +81,7 @@ const renew = z.object({
   armed: z.boolean(),
   ready: readiness,
   lagMs: time.nullable(),
+  obstacle: text.default(""),
   fenceCap,
   stopBoundMs: time,
   generation: count,

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { GroupView } from "../../../src/agent/status.ts";
 import { groupStatusSchema } from "../../../src/config/status.ts";
 import { LifeboatError } from "../../../src/errors.ts";
+import type { TimelineEvent, TimelineName } from "../../../src/failover/runner/timeline.ts";
 import { activeView, conditionIn, standbyView, statusOf } from "./views.ts";
 
 /** What a person reads of a group at one site, for all that an agent can find out about it. */
@@ -265,6 +266,31 @@ describe("a move that left something behind", () => {
 
   it("is no finding at a site that does not run the group any more", () => {
     expect(statusOf(standbyView({ view: { late, lastStart } })).findings).toEqual([]);
+  });
+
+  it("is told with its own times, and not with those of a start before", () => {
+    const event = (name: TimelineName, monotonicMs: number) => {
+      return { event: name, monotonicMs, wallMs: monotonicMs, detail: "" };
+    };
+    const before = [event("grantReceived", 1_000), event("started", 1_100)];
+    const switched = [
+      ...before,
+      event("lastPeerHeartbeat", 7_000),
+      event("commitReceived", 7_400),
+      event("started", 8_000),
+    ];
+    const beating = [
+      ...before,
+      event("commitReceived", 7_000),
+      event("lastPeerHeartbeat", 7_400),
+      event("started", 8_000),
+    ];
+    const moveOf = (timeline: readonly TimelineEvent[]) =>
+      statusOf(activeView({ failover: { timeline }, view: { lastStart } })).lastFailover;
+    expect(moveOf(switched)).toMatchObject({ decisionMs: 400, rtoMs: 1_000 });
+    expect(moveOf(switched)?.timeline?.map(({ event: name }) => name)).not.toContain("grantReceived");
+    expect(moveOf(beating)).not.toHaveProperty("decisionMs");
+    expect(moveOf([...before, event("commitReceived", 7_000), event("started", 8_000)])).not.toHaveProperty("rtoMs");
   });
 
   it("and one that left nothing says how long it took", () => {

@@ -83,6 +83,7 @@ class Voice {
       armed: true,
       ready: "Ready",
       lagMs: 0,
+      obstacle: "",
       fenceCap: "guard",
       stopBoundMs: 0,
       generation: 0,
