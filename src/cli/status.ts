@@ -149,19 +149,18 @@ function describe(group: StoredGroup, wide: boolean, coloured: boolean): string 
   ]);
   if (conditions.length > 0) lines.push("", table(["CONDITION", "STATUS", "REASON", "MESSAGE"], conditions));
   const conflicts = (status.merge?.conflicts ?? []).map(({ at, object, message }) => [at, object, message ?? ""]);
-  if (conflicts.length > 0) {
-    lines.push(
-      "",
-      table(["CONFLICT FOUND", "OBJECT", "MESSAGE"], wide ? conflicts : conflicts.slice(0, listShownCount)),
-    );
-  }
+  lines.push(...listed(["CONFLICT FOUND", "OBJECT", "MESSAGE"], conflicts, wide));
   const findings = (status.findings ?? []).map((finding) => [finding.code, finding.object ?? "", finding.message]);
-  if (findings.length > 0) {
-    const shown = wide ? findings : findings.slice(0, listShownCount);
-    lines.push("", table(["FINDING", "OBJECT", "MESSAGE"], shown));
-    if (shown.length < findings.length) lines.push(`… ${findings.length - shown.length} more: -o wide`);
-  }
+  lines.push(...listed(["FINDING", "OBJECT", "MESSAGE"], findings, wide));
   return lines.join("\n");
+}
+
+/** A table of the first rows, or of all where that is `wide`; nothing where there are none. */
+function listed(head: string[], rows: string[][], wide: boolean): string[] {
+  if (rows.length === 0) return [];
+  const shown = wide ? rows : rows.slice(0, listShownCount);
+  const more = rows.length - shown.length;
+  return ["", table(head, shown), ...(more > 0 ? [`… ${more} more: -o wide`] : [])];
 }
 
 function bothSites(merge: NonNullable<StoredGroup["status"]["merge"]>): string {
