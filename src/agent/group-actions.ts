@@ -168,8 +168,11 @@ export class SiteActions implements GroupActions {
   }
 
   async stopRunning(goal: { readonly reason: string }, { signal }: ActionOptions): Promise<void> {
-    // The source of a switchover is stopped already, and its target may still be fetching what it lacks.
-    if (readOrigin(this.#host.journal) !== "held") await this.#host.stopServing();
+    // What this site ran it goes on serving, held back as it is, until it follows the other one: what was written last
+    // still arrives there, the target of a switchover may be fetching what it lacks, and a standby that never heard of
+    // the group has to, or the witness grants it to nobody. What was only being brought up would look deleted.
+    const origin = readOrigin(this.#host.journal);
+    if (origin !== "own" && origin !== "held") await this.#host.stopServing();
     const unread = await this.#hold({ signal });
     refuseUnread(unread.filter(isWorkload));
     if (unread.length === 0) this.#host.notice({ code: "Stopped", message: goal.reason });

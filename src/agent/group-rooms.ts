@@ -5,7 +5,7 @@ import type { Journal } from "../journal/journal.ts";
 import { marks } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
 import { GroupEnding } from "./ending.ts";
-import { SiteActions } from "./group-actions.ts";
+import { lowestEpoch, SiteActions } from "./group-actions.ts";
 import { actionsByMode, MergedActions } from "./merged-actions.ts";
 import { GroupMerging } from "./merging.ts";
 import { GroupGate } from "./group-gate.ts";
@@ -78,7 +78,18 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const happenings = new Happenings({ ...common, object: () => specs.object });
   const epoch = () => protocol.epoch();
   const versions = () => merging.versions;
-  const serving = new GroupServing({ ...common, specs, epoch, versions, lacking: () => applier.absent });
+  const servedEpoch = (): string => {
+    const holder = protocol.cert()?.holder ?? config.site;
+    // What a site had is not to be taken for what is in force since another one holds the group.
+    return merging.isOn || holder === config.site ? epoch() : lowestEpoch;
+  };
+  const serving = new GroupServing({
+    ...common,
+    specs,
+    epoch: servedEpoch,
+    versions,
+    lacking: () => applier.absent,
+  });
   let obstacle = "";
   applier.onStatus((status) => {
     serving.lackingChanged();

@@ -66,7 +66,8 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     bootedAtMs: now,
     record,
     seen: record.cert,
-    witnessGeneration: 0,
+    // What was granted to a group of this name that has ended: a witness that is set back below it starts again above.
+    witnessGeneration: record.released?.epoch.generation ?? 0,
     pending: null,
     uncertain: false,
     retryPersistAtMs: now,

@@ -1,8 +1,9 @@
 /** The group's data at one site: a hash over every write, copied to the standby, sealed and compared. */
 import type { Cert } from "../../src/failover/epoch.ts";
-import type { AgentEvent } from "../../src/failover/agent-state.ts";
+import type { AgentEvent, AgentState } from "../../src/failover/agent-state.ts";
 import { isNewer, sameCert } from "../../src/failover/epoch.ts";
 import type { Seal } from "../../src/failover/messages.ts";
+import type { SiteKey } from "./options.ts";
 import type { Site } from "./site.ts";
 import type { World } from "./world.ts";
 
@@ -130,9 +131,7 @@ export class DataPath {
     const source = peer.leader();
     const theirs = source?.states[g];
     if (!source || !theirs || !source.process.running || !world.network.bothWays(site.key, peer.key)) return;
-    const serves =
-      theirs.phase.type === "Active" || theirs.phase.type === "Quiescing" || theirs.phase.type === "Adopting";
-    if (!serves || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
+    if (!serves(theirs, peer.key) || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
     if (isNewer(state.record.cert, theirs.record.cert)) return;
     this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);
@@ -147,9 +146,9 @@ export class DataPath {
     const source = peer.leader();
     // A former leader that has stood still shows what is long over.
     if (source === undefined || source !== peer.leaseHolder || !source.process.running) return;
-    const theirs = source.states[g]?.phase.type;
-    const serves = theirs === "Active" || theirs === "Adopting";
-    if (!site.apiUp || site.present[g] === true || !serves) return;
+    const theirs = source.states[g];
+    if (!site.apiUp || site.present[g] === true || !theirs || theirs.phase.type === "Quiescing") return;
+    if (!serves(theirs, peer.key)) return;
     if (!world.network.bothWays(site.key, peer.key)) return;
     if (peer.deleted[g] === true) {
       // All that comes is the end: there is nothing here to end.
@@ -205,4 +204,10 @@ export class DataPath {
     };
     world.after(world.random.between(50, 500), () => tries(20));
   }
+}
+
+/** What a site ran it serves, running or stopped, until another one holds the group. */
+function serves({ phase, record }: AgentState, key: SiteKey): boolean {
+  if (phase.type === "Active" || phase.type === "Quiescing" || phase.type === "Adopting") return true;
+  return (phase.type === "Fenced" || phase.type === "Acquiring") && record.cert?.holder === key;
 }

@@ -186,12 +186,6 @@ test("a sealed source goes on being served until it follows", async () => {
   expect(site.origin).toBe("copy");
 });
 
-test("a site that is stopped for any other reason stops to serve first", async () => {
-  using site = await new Site().is("own");
-  await site.stop();
-  expect(site.calls).toEqual(["stop serving (own)", "close gate (own)", "demote (held)"]);
-});
-
 test("an incomplete first sync is told when a person starts from it", async () => {
   using site = await new Site().is("copy");
   await site.receives(false);
@@ -283,6 +277,22 @@ test("what was taken down is held again until the site starts it or follows", as
   expect(site.hold).toBeDefined();
   await site.actions.startRunning({ cert, kind: "resume" }, { signal });
   expect(site.hold, "runs").toBeUndefined();
+});
+
+test("what was taken down goes on being served until the site follows; what was only being brought up is not", async () => {
+  using site = new Site();
+  await writeOrigin(site.journal, "own");
+  await site.actions.stopRunning({ reason: "fenced" }, { signal });
+  expect(site.calls).toEqual(["close gate (own)", "demote (held)"]);
+  expect(readOrigin(site.journal)).toBe("held");
+  await site.actions.stopRunning({ reason: "fenced, after a restart" }, { signal });
+  expect(site.calls.join()).not.toContain("stop serving");
+  await site.actions.followPeer({ cert }, { signal });
+  expect(site.calls).toContain("stop serving (held)");
+  using half = new Site();
+  await writeOrigin(half.journal, "promoting");
+  await half.actions.stopRunning({ reason: "fenced" }, { signal });
+  expect(half.calls).toContain("stop serving (promoting)");
 });
 
 test("also a stop that failed in part is held again", async () => {
