@@ -56,6 +56,8 @@ export interface ActionHost {
   serve(epoch: string): Promise<void>;
   /** The group is offered to the peer no more; what is known of it here stays known. */
   stopServing(): Promise<void>;
+  /** A standby has said that it has something of the group on its disk, since the group is served. */
+  hasStandby(): boolean;
   /** Ends the following of the site's own objects. */
   stopCapture(): Promise<void>;
   /** Begins to pull from the peer, where that is not done already. */
@@ -168,11 +170,12 @@ export class SiteActions implements GroupActions {
   }
 
   async stopRunning(goal: { readonly reason: string }, { signal }: ActionOptions): Promise<void> {
-    // What this site ran it goes on serving, held back as it is, until it follows the other one: what was written last
-    // still arrives there, the target of a switchover may be fetching what it lacks, and a standby that never heard of
-    // the group has to, or the witness grants it to nobody. What was only being brought up would look deleted.
+    // The source of a switchover is stopped already, and its target may still be fetching what it lacks. A standby that
+    // never heard of the group has to, or the witness grants it to nobody. To any other one this site is silent: it is
+    // to look no fresher than what it got while the group ran.
     const origin = readOrigin(this.#host.journal);
-    if (origin !== "own" && origin !== "held") await this.#host.stopServing();
+    const isNews = origin === "own" && !this.#host.hasStandby();
+    if (origin !== "held" && !isNews) await this.#host.stopServing();
     const unread = await this.#hold({ signal });
     refuseUnread(unread.filter(isWorkload));
     if (unread.length === 0) this.#host.notice({ code: "Stopped", message: goal.reason });

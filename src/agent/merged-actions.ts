@@ -211,6 +211,10 @@ class SinglesHost implements ActionHost {
 
   async stopServing(): Promise<void> {}
 
+  hasStandby(): boolean {
+    return this.#host.hasStandby();
+  }
+
   async stopCapture(): Promise<void> {}
 
   async stopPulling(): Promise<void> {}

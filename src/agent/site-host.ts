@@ -81,6 +81,10 @@ export class SiteHost implements ActionHost {
     this.#rooms.serving.stopServing();
   }
 
+  hasStandby(): boolean {
+    return this.#rooms.serving.durableSeq > 0;
+  }
+
   stopCapture(): Promise<void> {
     return this.#rooms.serving.stopCapture();
   }

@@ -131,7 +131,9 @@ export class DataPath {
     const source = peer.leader();
     const theirs = source?.states[g];
     if (!source || !theirs || !source.process.running || !world.network.bothWays(site.key, peer.key)) return;
-    if (!serves(theirs, peer.key) || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
+    const serves =
+      theirs.phase.type === "Active" || theirs.phase.type === "Quiescing" || theirs.phase.type === "Adopting";
+    if (!serves || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
     if (isNewer(state.record.cert, theirs.record.cert)) return;
     this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);
@@ -147,8 +149,7 @@ export class DataPath {
     // A former leader that has stood still shows what is long over.
     if (source === undefined || source !== peer.leaseHolder || !source.process.running) return;
     const theirs = source.states[g];
-    if (!site.apiUp || site.present[g] === true || !theirs || theirs.phase.type === "Quiescing") return;
-    if (!serves(theirs, peer.key)) return;
+    if (!site.apiUp || site.present[g] === true || !theirs || !servesNews(theirs, peer.key)) return;
     if (!world.network.bothWays(site.key, peer.key)) return;
     if (peer.deleted[g] === true) {
       // All that comes is the end: there is nothing here to end.
@@ -206,8 +207,8 @@ export class DataPath {
   }
 }
 
-/** What a site ran it serves, running or stopped, until another one holds the group. */
-function serves({ phase, record }: AgentState, key: SiteKey): boolean {
-  if (phase.type === "Active" || phase.type === "Quiescing" || phase.type === "Adopting") return true;
+/** To a standby that knows of no such group: what a site runs, and what it ran until its lease ended. */
+function servesNews({ phase, record }: AgentState, key: SiteKey): boolean {
+  if (phase.type === "Active" || phase.type === "Adopting") return true;
   return (phase.type === "Fenced" || phase.type === "Acquiring") && record.cert?.holder === key;
 }

@@ -31,6 +31,7 @@ class Site implements Disposable {
   ownersFailed: { key: string; failure: Failure }[] = [];
   late: readonly LateObject[] | undefined;
   unread: string[] = [];
+  hasStandby = true;
   /** What keeps the group down, while something does. */
   hold: ((options: { signal: AbortSignal }) => Promise<void>) | undefined;
   /** Failures of the next demotions and releases, one after the other. */
@@ -75,6 +76,7 @@ class Site implements Disposable {
       allowUnguarded: () => undefined,
       serve: async () => did("serve"),
       stopServing: async () => did("stop serving"),
+      hasStandby: () => this.hasStandby,
       stopCapture: async () => did("stop capture"),
       pull: () => did("pull"),
       stopPulling: async () => did("stop pulling"),
@@ -279,18 +281,22 @@ test("what was taken down is held again until the site starts it or follows", as
   expect(site.hold, "runs").toBeUndefined();
 });
 
-test("what was taken down goes on being served until the site follows; what was only being brought up is not", async () => {
+test("a site that is stopped is silent to its standby; one that never heard of the group still hears of it", async () => {
   using site = new Site();
   await writeOrigin(site.journal, "own");
   await site.actions.stopRunning({ reason: "fenced" }, { signal });
-  expect(site.calls).toEqual(["close gate (own)", "demote (held)"]);
-  expect(readOrigin(site.journal)).toBe("held");
-  await site.actions.stopRunning({ reason: "fenced, after a restart" }, { signal });
-  expect(site.calls.join()).not.toContain("stop serving");
-  await site.actions.followPeer({ cert }, { signal });
-  expect(site.calls).toContain("stop serving (held)");
+  expect(site.calls).toEqual(["stop serving (own)", "close gate (own)", "demote (held)"]);
+  using news = new Site();
+  await writeOrigin(news.journal, "own");
+  news.hasStandby = false;
+  await news.actions.stopRunning({ reason: "fenced" }, { signal });
+  expect(news.calls).toEqual(["close gate (own)", "demote (held)"]);
+  await news.actions.followPeer({ cert }, { signal });
+  expect(news.calls).toContain("stop serving (held)");
+  // What was only being brought up would look deleted.
   using half = new Site();
   await writeOrigin(half.journal, "promoting");
+  half.hasStandby = false;
   await half.actions.stopRunning({ reason: "fenced" }, { signal });
   expect(half.calls).toContain("stop serving (promoting)");
 });

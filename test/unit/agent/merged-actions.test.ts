@@ -69,6 +69,7 @@ beforeEach(() => {
     allowUnguarded: () => undefined,
     serve: refuse("serve"),
     stopServing: refuse("stopServing"),
+    hasStandby: () => true,
     stopCapture: refuse("stopCapture"),
     pull: () => {
       throw new Error("pull must not be called");
