@@ -3,7 +3,6 @@ import type { Cert } from "../../src/failover/epoch.ts";
 import type { AgentEvent, AgentState } from "../../src/failover/agent-state.ts";
 import { isNewer, sameCert } from "../../src/failover/epoch.ts";
 import type { Seal } from "../../src/failover/messages.ts";
-import type { SiteKey } from "./options.ts";
 import type { Site } from "./site.ts";
 import type { World } from "./world.ts";
 
@@ -21,6 +20,8 @@ interface Copy {
   synced: boolean;
   /** When it last held everything, and under which certificate. */
   caughtUp: { readonly t: number; readonly cert: Cert | null } | null;
+  /** Incarnation of the leader that last served it. */
+  servedBy: number;
 }
 
 const PULL_MS = 500;
@@ -46,6 +47,7 @@ export class DataPath {
         following: false,
         synced: false,
         caughtUp: null,
+        servedBy: 0,
       };
     }
   }
@@ -124,6 +126,7 @@ export class DataPath {
       this.beginAgain(g);
       return;
     }
+    if (isServed(state)) copy.servedBy = state.record.incarnation;
     const holds = state.record.cert !== null && state.record.cert.holder === site.key;
     if (holds || (state.record.cert === null && site.isSource(g))) return;
     if (site.nodes.some((node) => node.isRunning(g))) return;
@@ -131,9 +134,7 @@ export class DataPath {
     const source = peer.leader();
     const theirs = source?.states[g];
     if (!source || !theirs || !source.process.running || !world.network.bothWays(site.key, peer.key)) return;
-    const serves =
-      theirs.phase.type === "Active" || theirs.phase.type === "Quiescing" || theirs.phase.type === "Adopting";
-    if (!serves || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
+    if (!isServed(theirs) || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
     if (isNewer(state.record.cert, theirs.record.cert)) return;
     this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);
@@ -149,7 +150,11 @@ export class DataPath {
     // A former leader that has stood still shows what is long over.
     if (source === undefined || source !== peer.leaseHolder || !source.process.running) return;
     const theirs = source.states[g];
-    if (!site.apiUp || site.present[g] === true || !theirs || !servesNews(theirs, peer.key)) return;
+    if (!site.apiUp || site.present[g] === true || !theirs || theirs.phase.type === "Quiescing") return;
+    // To a standby that knows of no such group a process goes on serving what it ran until its lease ended.
+    const isStopped = theirs.phase.type === "Fenced" || theirs.phase.type === "Acquiring";
+    const ran = theirs.record.cert?.holder === peer.key && peer.data.copy(g).servedBy === theirs.record.incarnation;
+    if (!isServed(theirs) && !(isStopped && ran)) return;
     if (!world.network.bothWays(site.key, peer.key)) return;
     if (peer.deleted[g] === true) {
       // All that comes is the end: there is nothing here to end.
@@ -207,8 +212,6 @@ export class DataPath {
   }
 }
 
-/** To a standby that knows of no such group: what a site runs, and what it ran until its lease ended. */
-function servesNews({ phase, record }: AgentState, key: SiteKey): boolean {
-  if (phase.type === "Active" || phase.type === "Adopting") return true;
-  return (phase.type === "Fenced" || phase.type === "Acquiring") && record.cert?.holder === key;
+function isServed({ phase }: AgentState): boolean {
+  return phase.type === "Active" || phase.type === "Quiescing" || phase.type === "Adopting";
 }

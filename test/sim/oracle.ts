@@ -1,11 +1,12 @@
 /** The invariants, from outside: what the parties believe is never asked, only what runs and what is durable. */
-import { compareCert, formatCert } from "../../src/failover/epoch.ts";
+import { compareCert, formatCert, isNewer } from "../../src/failover/epoch.ts";
 import type { Cert } from "../../src/failover/epoch.ts";
 import type { Commit, Grant } from "../../src/failover/messages.ts";
 import type { WitnessGroup } from "../../src/failover/witness-state.ts";
 import type { Node } from "./node.ts";
 import { siteKeys } from "./options.ts";
 import type { SiteKey } from "./options.ts";
+import type { Site } from "./site.ts";
 import type { World } from "./world.ts";
 
 export type Invariant = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8" | "L1" | "L2" | "L3" | "L4";
@@ -128,7 +129,7 @@ export class Oracle {
         world.witness.store.records.get(`g${g}`)?.veto?.site === key ||
         (world.peerOf(key).records[g]?.veto ?? null) !== null;
       // Nothing is gated where no guard knows of the group (any more).
-      const ungated = site.nodes.every((node) => (node.records[g]?.cert ?? null) === null);
+      const ungated = site.nodes.every((node) => !knowsOf(site, node, g));
       // A guard that was cut off has not heard yet that the group has ended, which stops nothing.
       const ended = (site.released[g] ?? null) !== null;
       if (ungated || ended || recorded || site.agents.some((agent) => this.covers(agent, g)))
@@ -137,7 +138,7 @@ export class Oracle {
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
       const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + leaseMs;
       const nodes = site.nodes.filter(
-        (node) => (node.records[g]?.cert ?? null) !== null && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
+        (node) => knowsOf(site, node, g) && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
       );
       if (since > bound && nodes.length > 0) {
         this.fail("I3", `g${g} runs on ${nodes[0]?.name} ${Math.round(since)} ms after its last lease`);
@@ -223,4 +224,10 @@ export class Oracle {
     }
     this.check(g);
   }
+}
+
+/** What a guard still holds of a group of this name that has ended is no part of the present one. */
+function knowsOf(site: Site, node: Node, g: number): boolean {
+  const cert = node.records[g]?.cert ?? null;
+  return cert !== null && isNewer(cert, site.records[g]?.released ?? null);
 }

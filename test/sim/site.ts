@@ -167,7 +167,9 @@ export class Site {
       agent.states[g] = null;
       return;
     }
-    const held = state.record.cert === null || state.record.cert.holder === this.key;
+    const { cert } = state.record;
+    // What was never granted to anybody runs where it was created.
+    const held = cert === null ? this.isSource(g) : cert.holder === this.key;
     if (held) this.desired[g] = true;
     if (held && this.world.exists[g] === true) {
       this.beginGroup(g, true);
