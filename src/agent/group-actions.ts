@@ -56,7 +56,7 @@ export interface ActionHost {
   serve(epoch: string): Promise<void>;
   /** The group is offered to the peer no more; what is known of it here stays known. */
   stopServing(): Promise<void>;
-  /** A standby has said that it has something of the group on its disk, since the group is served. */
+  /** A standby has once said that it has something of the group on its disk. */
   hasStandby(): boolean;
   /** Ends the following of the site's own objects. */
   stopCapture(): Promise<void>;

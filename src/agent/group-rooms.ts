@@ -4,6 +4,7 @@ import type { GroupSpec, ProtectionGroup } from "../config/group.ts";
 import type { Journal } from "../journal/journal.ts";
 import { marks } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
+import { type Claimant, GroupClaims } from "./claims.ts";
 import { GroupEnding } from "./ending.ts";
 import { lowestEpoch, SiteActions } from "./group-actions.ts";
 import { actionsByMode, MergedActions } from "./merged-actions.ts";
@@ -31,8 +32,8 @@ export interface RoomsOptions {
   readonly signal: AbortSignal;
   /** What another group at this site leaves one of this spec to be refused for; "" for nothing. Must not throw. */
   readonly problem: (group: ProtectionGroup) => string;
-  /** Which other group at this site has a namespace. Must not throw. */
-  readonly holderOf: (namespace: string) => string | undefined;
+  /** The other groups at this site. */
+  readonly others: () => readonly Claimant[];
   /** Something that status shows has changed. Must not throw. */
   readonly onChange: () => void;
   /** A spec has come into force. Must not throw. */
@@ -60,6 +61,7 @@ export interface GroupRooms extends HostedRooms {
   readonly ending: GroupEnding;
   /** undefined before the first spec. */
   readonly covered: () => Covered | undefined;
+  readonly claims: GroupClaims;
 }
 
 /** What the peer is told with every heartbeat. */
@@ -70,11 +72,9 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const { name, parts, journal } = options;
   const { clock, random, pool, config, gates } = parts;
   const common = { ...options, clock, random, pool, site: config.site };
-  const applier = applierOf(options, {
-    isMerged: () => merging.isOn,
-    mayFollow: () => specs.group !== undefined && !specs.refused,
-  });
-  const specs = new GroupSpecs({ ...common, onRefused: () => applier.reconsider() });
+  const taken = () => claims.taken;
+  const applier = applierOf(options, { isMerged: () => merging.isOn, taken });
+  const specs = new GroupSpecs(common);
   const happenings = new Happenings({ ...common, object: () => specs.object });
   const epoch = () => protocol.epoch();
   const versions = () => merging.versions;
@@ -88,6 +88,7 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     specs,
     epoch: servedEpoch,
     versions,
+    holderOf: (namespace) => options.others().find(({ claims: other }) => other.namespaces.includes(namespace))?.name,
     lacking: () => applier.absent,
   });
   let obstacle = "";
@@ -95,22 +96,29 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     serving.lackingChanged();
     obstacle = obstaclesOf(status).join("; ").slice(0, obstacleCharsMax);
   });
+  const wanted = wantedBy(common, specs, serving);
+  const claims = new GroupClaims({ ...common, wanted: () => wanted()?.namespaces ?? [] });
+  const covered = (): Covered | undefined => {
+    const all = wanted();
+    return all === undefined
+      ? undefined
+      : { ...all, namespaces: all.namespaces.filter((each) => !claims.taken.has(each)) };
+  };
   const pulling = new GroupPulling({
     ...common,
     // Where both sites pull, what the holder lacks of the other one is no lack of a standby.
     onData: (data) => {
       if (merging.isOn && readOrigin(journal) !== "copy") return;
-      // Nothing of a refused group is applied, however complete its journal is.
-      protocol.setData({ ...data, ...(specs.refused ? { readiness: "Syncing" } : {}), obstacle });
+      // What another group has here is not brought up here, however complete the journal is.
+      protocol.setData({ ...data, ...(claims.taken.size > 0 ? { readiness: "Syncing" } : {}), obstacle });
     },
   });
   const snapshot = () => protocol.snapshot();
-  const merging: GroupMerging = new GroupMerging({ ...common, journal, specs, serving, pulling, epoch, snapshot });
+  const merging: GroupMerging = new GroupMerging({ ...common, specs, serving, pulling, epoch, snapshot, taken });
   const holding = new Holding({ ...common, namespaces: () => serving.capture?.namespaces ?? [] });
   const late = new LateObjects({ ...common, find: finderAt(parts) });
   const onRestored = (message: string) => happenings.notice({ code: "ObjectRestored", message });
   const shown = new ShownObject({ ...common, specs, onRestored });
-  const covered = coveredBy(common, specs, serving);
   const gate = new GroupGate({ name, site: config.site, gates, covered, cert: () => protocol.cert() });
   const hosted = { ...common, applier, specs, happenings, serving, pulling, holding, late, shown, gate };
   const host = new SiteHost(hosted);
@@ -127,7 +135,7 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     protocol,
     hasObject: () => specs.object !== undefined,
   });
-  return { ...hosted, host, protocol, merging, ending, covered };
+  return { ...hosted, host, protocol, merging, ending, covered, claims };
 }
 
 function mergedActions(
@@ -149,7 +157,7 @@ function mergedActions(
 
 function applierOf(
   { parts, journal, log, onChange }: RoomsOptions,
-  asked: Pick<ConstructorParameters<typeof Applier>[0], "isMerged" | "mayFollow">,
+  asked: Required<Pick<ConstructorParameters<typeof Applier>[0], "isMerged" | "taken">>,
 ): Applier {
   const { client, discovery, config, clock, random } = parts;
   const origin = readOrigin(journal);
@@ -159,7 +167,8 @@ function applierOf(
   return applier;
 }
 
-function coveredBy(
+/** Namespaces as the spec in force and what has come of it have them, whoever else has them too. */
+function wantedBy(
   options: { readonly site: string; readonly journal: Journal },
   specs: GroupSpecs,
   serving: GroupServing,
@@ -169,6 +178,8 @@ function coveredBy(
     const spec = specs.group?.spec;
     if (spec === undefined) return undefined;
     const { capture } = serving;
-    return { spec, namespaces: namespaces.here(spec, capture?.synced === true ? capture.namespaces : undefined) };
+    const read = capture?.namespaces ?? [];
+    if (capture?.synced === true) return { spec, namespaces: namespaces.here(spec, read) };
+    return { spec, namespaces: [...new Set([...namespaces.here(spec, undefined), ...read])].sort() };
   };
 }

@@ -11,8 +11,10 @@ import type { Journal } from "../journal/journal.ts";
 import { isLedgerRecord } from "../merge/ledger.ts";
 import { compareEpochs } from "../objects/epoch.ts";
 import type { KubeObject } from "../objects/object.ts";
+import type { ObjectKey } from "../objects/key.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
+import type { Claimant, GroupClaims } from "./claims.ts";
 import { openJournal } from "./group-journal.ts";
 import { type GroupRooms, openRooms } from "./group-rooms.ts";
 import { agesOf, findingsOf, viewOf } from "./group-view.ts";
@@ -30,8 +32,8 @@ export interface GroupRuntimeOptions {
   readonly signal: AbortSignal;
   /** What another group at this site leaves one of this spec to be refused for; "" for nothing. Must not throw. */
   readonly problem: (group: ProtectionGroup) => string;
-  /** Which other group at this site has a namespace. Must not throw. */
-  readonly holderOf: (namespace: string) => string | undefined;
+  /** The other groups at this site. Must not throw. */
+  readonly others: () => readonly Claimant[];
   /** Something that status shows has changed. Must not throw. */
   readonly onChange: () => void;
   /** The source has deleted the group: what stays here is to be opened anew, as orphaned. Must not throw. */
@@ -84,7 +86,7 @@ export class GroupRuntime {
     const { covered } = this.#rooms;
     this.applier = this.#rooms.applier;
     this.guarding = new GroupGuarding({ ...this.#rooms, covered: () => (this.orphaned ? undefined : covered()) });
-    this.journal.onCommit(() => this.#committed());
+    this.journal.onCommit((keys) => this.#committed(keys));
     this.#applying = new Background({ name: "apply", clock, random, log, signal }, async (inner) => {
       await this.#forgetSpec();
       await this.applier.run(inner);
@@ -147,15 +149,20 @@ export class GroupRuntime {
     return this.#rooms.happenings.outcomes;
   }
 
-  /** Its namespaces here, by the spec in force; none before the first. */
-  get namespaces(): readonly string[] {
-    return this.orphaned ? [] : (this.#rooms.covered()?.namespaces ?? []);
+  /** Its namespaces here. */
+  get claims(): GroupClaims {
+    return this.#rooms.claims;
   }
 
   /** To be called now and then: which namespaces the group has, and which the others have, may have changed. */
   refreshNamespaces(): void {
-    this.#rooms.serving.capture?.reconsiderNamespaces();
-    this.#rooms.gate.refresh();
+    const { claims, serving, gate, merging } = this.#rooms;
+    if (claims.refresh()) {
+      this.applier.restart();
+      if (merging.isOn) merging.merger.reconsider();
+    }
+    serving.capture?.reconsiderNamespaces();
+    gate.refresh();
   }
 
   /** What status is made of. */
@@ -163,12 +170,9 @@ export class GroupRuntime {
     return viewOf(this.#rooms, this.#bornOrphaned && this.orphaned);
   }
 
-  /** Another group may have left room for this one. */
+  /** Another group may have left room for what this one was refused. */
   recheck(): void {
-    if (!this.#rooms.specs.recheck()) return;
-    if (this.object !== undefined) this.observe(this.object);
-    this.applier.reconsider();
-    this.#options.onChange();
+    if (this.#rooms.specs.refused && this.object !== undefined) this.observe(this.object);
   }
 
   /** The group's object at this site appeared or changed. */
@@ -200,6 +204,8 @@ export class GroupRuntime {
       peerOf(group.spec, this.#options.parts.config.site),
       agesOf(this.#rooms),
     );
+    this.#rooms.claims.begin();
+    this.#rooms.claims.refresh();
     this.applier.reconsider();
     this.#rooms.merging.take(group);
     this.#rooms.protocol.take(group);
@@ -289,8 +295,9 @@ export class GroupRuntime {
     this.#offeredBy = peer;
   }
 
-  #committed(): void {
+  #committed(keys: readonly ObjectKey[]): void {
     if (this.#rooms.specs.readJournal()) this.#rooms.shown.check();
+    if (keys.some((key) => key.startsWith("/Namespace//"))) this.refreshNamespaces();
     if (this.orphaned && !this.#bornOrphaned) this.#orphan();
     this.#options.onChange();
   }

@@ -80,12 +80,6 @@ export class GroupSet {
 
   /** Opens the journals that are on disk; one that cannot be opened is reported and left alone. */
   async openJournals(): Promise<void> {
-    await this.#openAll();
-    // Only now is it known which groups are here.
-    this.#recheck();
-  }
-
-  async #openAll(): Promise<void> {
     const { shared, config } = this.#parts;
     const here = await journalsIn(config.dataDir);
     if (shared === undefined) {
@@ -98,11 +92,6 @@ export class GroupSet {
     const over = shared.isFirst ? [] : here.filter((name) => !isLive(name));
     for (const name of over) await this.#endUnknown(name);
     for (const name of new Set([...known, ...here.filter((each) => !over.includes(each))])) this.#ensure(name);
-  }
-
-  /** A group that was refused for another one may have room by now. */
-  #recheck(): void {
-    for (const runtime of this.runtimes) runtime.recheck();
   }
 
   async #endUnknown(name: string): Promise<void> {
@@ -160,7 +149,7 @@ export class GroupSet {
   async refreshStatus({ signal }: { signal: AbortSignal }): Promise<void> {
     for (;;) {
       await this.#parts.clock.sleep(statusEveryMs, { signal });
-      this.#recheck();
+      for (const runtime of this.runtimes) runtime.recheck();
       for (const name of this.#entries.keys()) this.#changed(name);
     }
   }
@@ -184,7 +173,7 @@ export class GroupSet {
         parts: this.#parts,
         signal: this.#signal,
         problem: (group) => this.#problem(group),
-        holderOf: (namespace) => this.#othersThan(name).find((other) => other.namespaces.includes(namespace))?.name,
+        others: () => this.#othersThan(name),
         onChange: () => this.#changed(name),
         onOrphaned: () => this.#inTurn(name, "the group could not be opened anew", () => this.#reopen(name)),
         onUnopened: (error) =>
@@ -217,7 +206,7 @@ export class GroupSet {
     entry.desk.observe(object);
   }
 
-  /** A namespace belongs to one group: of two that claim it, the one whose spec is in force keeps it. */
+  /** A namespace belongs to one group: a new spec is refused what another one has. */
   #problem(group: ProtectionGroup): string {
     const { site } = this.#parts.config;
     const namespaces = new Map<string, string[]>();
@@ -226,7 +215,7 @@ export class GroupSet {
       const { spec } = other.group;
       namespaces.set(
         other.name,
-        other.namespaces.map((here) => namespaceAt(spec, here, site, firstSite(spec))),
+        other.claims.namespaces.map((here) => namespaceAt(spec, here, site, firstSite(spec))),
       );
       return [other.group];
     });
@@ -234,7 +223,7 @@ export class GroupSet {
   }
 
   #othersThan(name: string): GroupRuntime[] {
-    return this.runtimes.filter((other) => other.name !== name);
+    return this.runtimes.filter((other) => other.name !== name && !other.orphaned);
   }
 
   #offered(site: string, update: GroupsUpdate): void {

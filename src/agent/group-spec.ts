@@ -12,8 +12,6 @@ import { readOrigin } from "./origin.ts";
 
 /** The group's object as it was last valid here: what is deleted is served until its standby knows. */
 const objectRecord = "agent/object";
-/** Why another group keeps this one out, for the next process: which of two was first is not told by their names. */
-const refusalRecord = "agent/refusal";
 
 export interface GroupSpecOptions {
   readonly name: string;
@@ -24,8 +22,6 @@ export interface GroupSpecOptions {
   readonly problem: (group: ProtectionGroup) => string;
   /** A spec has come into force. Must not throw. */
   readonly onTaken: (group: ProtectionGroup) => void;
-  /** Another group keeps this one out, from now on. Must not throw. */
-  readonly onRefused: () => void;
 }
 
 /** What came of a look at the group's object at this site. */
@@ -51,17 +47,11 @@ export class GroupSpecs {
   #kept: KubeObject | undefined;
   #error: LifeboatError | undefined;
   #warnings: readonly string[] = [];
-  #refusal: string;
-  /** A group that was refused when its last process ended waits until all others are known. */
-  #isWaiting: boolean;
+  #refusal = "";
   #journalHash: string | undefined;
 
   constructor(options: GroupSpecOptions) {
     this.#options = options;
-    const refusal = options.journal.getState(refusalRecord);
-    this.#refusal = typeof refusal === "string" ? refusal : "";
-    this.#isWaiting = this.refused;
-    if (this.refused) this.#error = refusedFor(this.#refusal);
   }
 
   get group(): ProtectionGroup | undefined {
@@ -77,7 +67,6 @@ export class GroupSpecs {
     return this.#error;
   }
 
-  /** Another group keeps this one out, or its latest edit. */
   get refused(): boolean {
     return this.#refusal !== "";
   }
@@ -100,22 +89,17 @@ export class GroupSpecs {
     return [...this.#warnings, ...unmatchedMutations(group.spec, keys, this.#options.site)];
   }
 
-  /** Of a group that is refused: whether the other one has left room. True when it has. */
-  recheck(): boolean {
-    if (!this.refused) return false;
-    this.#isWaiting = false;
-    this.#journalHash = undefined;
-    this.readKept();
-    this.readJournal();
-    if (this.#object !== undefined) this.observe(this.#object);
-    return !this.refused;
+  /** Why another group keeps a spec of this one out that it does not run yet. One in force, or of before, stays. */
+  #problem(group: ProtectionGroup): string {
+    const isInForce = this.#group !== undefined && canonicalJson(this.#group.spec) === canonicalJson(group.spec);
+    return isInForce ? "" : this.#options.problem(group);
   }
 
   /** The object appeared or changed. */
   observe(object: KubeObject): Observed {
     this.#object = object;
     if (this.#isMirror(object)) return this.#isForeign(object) ? "foreign" : "mirror";
-    const group = this.#parse(object);
+    const group = this.#parse(object, (parsed) => this.#problem(parsed));
     if (group === undefined) return "invalid";
     this.#take(group);
     this.#remember(object);
@@ -133,7 +117,7 @@ export class GroupSpecs {
    */
   readKept(): void {
     const stored = this.#storedObject();
-    if (this.#isWaiting || readOrigin(this.#options.journal) === "copy" || stored === undefined) return;
+    if (readOrigin(this.#options.journal) === "copy" || stored === undefined) return;
     this.#kept = stored;
     const group = this.#group === undefined ? this.#parse(stored) : undefined;
     if (group !== undefined) this.#take(group);
@@ -158,7 +142,7 @@ export class GroupSpecs {
     const text = journal.specText();
     if (text === undefined) return false;
     this.#journalHash = hash;
-    const group = this.#isWaiting ? undefined : this.#parse(parseJson(text) as KubeObject);
+    const group = this.#parse(parseJson(text) as KubeObject);
     if (group !== undefined) this.#take(group);
     return origin === "copy" || origin === "none";
   }
@@ -222,14 +206,14 @@ export class GroupSpecs {
     });
   }
 
-  #parse(object: KubeObject): ProtectionGroup | undefined {
+  #parse(object: KubeObject, problem: (group: ProtectionGroup) => string = () => ""): ProtectionGroup | undefined {
     const { site, log } = this.#options;
     const said = this.#error?.message;
     try {
       const { group, warnings } = parseGroup(object);
       peerOf(group.spec, site);
-      this.#refuse(this.#options.problem(group));
-      if (this.refused) throw refusedFor(this.#refusal);
+      this.#refusal = problem(group);
+      if (this.refused) throw new LifeboatError("SpecInvalid", this.#refusal, { op: "group.check" });
       this.#error = undefined;
       this.#warnings = warnings;
       return group;
@@ -244,18 +228,4 @@ export class GroupSpecs {
       return undefined;
     }
   }
-
-  #refuse(problem: string): void {
-    if (problem === this.#refusal) return;
-    const { journal, log } = this.#options;
-    this.#refusal = problem;
-    if (this.refused) this.#options.onRefused();
-    journal.putState(refusalRecord, problem === "" ? undefined : problem).catch((error: unknown) => {
-      log.warn({ error: safeError(error) }, "that another group keeps this one out could not be noted");
-    });
-  }
-}
-
-function refusedFor(problem: string): LifeboatError {
-  return new LifeboatError("SpecInvalid", problem, { op: "group.check" });
 }

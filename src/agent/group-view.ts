@@ -20,8 +20,8 @@ export function viewOf(group: GroupRooms, orphaned: boolean) {
     // What does nothing is told once it is known what the group holds.
     specWarnings: [
       ...specs.warnings(report?.synced === true ? capture?.keys() : undefined),
-      ...[...(report?.leftOut ?? [])].map(
-        ([name, of]) => `namespace ${name} is left out: it belongs to the group ${of}`,
+      ...[...(report?.leftOut ?? []), ...group.claims.taken].map(
+        ([name, of]) => `namespace ${name} is left out: it belongs to the group ${of} here`,
       ),
     ],
     failover: explained(group),

@@ -26,6 +26,8 @@ export interface MergingOptions {
   readonly serving: GroupServing;
   readonly pulling: GroupPulling;
   readonly epoch: () => string;
+  /** Namespaces of this site that belong to other groups, with their names. */
+  readonly taken: () => ReadonlyMap<string, string>;
   readonly snapshot: () => FailoverSnapshot | undefined;
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -93,6 +95,7 @@ export class GroupMerging {
       singles: () => this.#singles(),
       isPaused: () => isRewound(pool),
       surgePercent: () => this.surgePercent,
+      taken: this.#options.taken,
       offer: (key, state) => serving.offerObject(key, state),
       isGroups: (key) => serving.isGroups(key),
       clock,

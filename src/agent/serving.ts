@@ -12,7 +12,7 @@ import { canaryName } from "../objects/canary.ts";
 import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
-import type { Log } from "../telemetry/log.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
 import type { FinalDigest } from "./group-actions.ts";
 import type { GroupSpecs } from "./group-spec.ts";
@@ -41,6 +41,8 @@ export interface ServingOptions {
   readonly onChange: () => void;
 }
 
+/** That a standby has once had something of the group. */
+const standbyRecord = "agent/standby";
 /** Whether the API server was restored while its objects were waited for is looked at this often. */
 const lookAgainMs = 1000;
 /** What is sealed has come to both agents of the target in milliseconds, or one of them is not well: then one is enough. */
@@ -68,6 +70,19 @@ export class GroupServing {
   /** While the site's own objects are followed. */
   get capture(): GroupCapture | undefined {
     return this.#capture;
+  }
+
+  /** A standby has once said that it has something of the group on its disk. */
+  get hasStandby(): boolean {
+    return this.#options.journal.getState(standbyRecord) === true;
+  }
+
+  #noteStandby(): void {
+    if (this.#durableSeq === 0 || this.hasStandby) return;
+    const { journal, log } = this.#options;
+    journal.putState(standbyRecord, true).catch((error: unknown) => {
+      log.warn({ error: safeError(error) }, "that a standby has the group could not be noted");
+    });
   }
 
   /** Highest sequence number that the standby has on its disk, since the group has been offered. */
@@ -102,6 +117,7 @@ export class GroupServing {
       source: withAcknowledged(capture, (position) => {
         capture.acknowledged(position);
         this.#durableSeq = Math.max(this.#durableSeq, position.durable);
+        this.#noteStandby();
         this.#acknowledged.raise();
       }),
       signal: stop.signal,

@@ -82,7 +82,7 @@ export class SiteHost implements ActionHost {
   }
 
   hasStandby(): boolean {
-    return this.#rooms.serving.durableSeq > 0;
+    return this.#rooms.serving.hasStandby;
   }
 
   stopCapture(): Promise<void> {

@@ -353,7 +353,7 @@ function promotableOf({ applier }: GroupView, role: string): Verdict[] {
   if (role !== "standby" || promotable === undefined) return [];
   const type = "Promotable";
   if (promotable.ok) return [{ type, status: "True", reason: "Proven", message: "" }];
-  const message = `${promotable.findings.length} objects would be refused if this site became active`;
+  const message = `${promotable.count} objects would be refused if this site became active`;
   return [{ type, status: "False", reason: "Refused", message }];
 }
 

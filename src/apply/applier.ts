@@ -54,25 +54,16 @@ export class Applier {
   #busy = false;
 
   readonly #isMerged: () => boolean;
-  readonly #mayFollow: () => boolean;
 
   /**
    * `mode` is what the site is at the start. `isMerged`: the group runs at both sites, so that nothing is followed in
-   * whatever mode. @default never. `mayFollow`: as a standby it may touch this site. @default always. Both are asked
-   * anew after {@link reconsider}.
+   * whatever mode; told anew by {@link reconsider}. @default never
    */
-  constructor(
-    options: SiteOptions & {
-      readonly mode: Mode;
-      readonly isMerged?: () => boolean;
-      readonly mayFollow?: () => boolean;
-    },
-  ) {
+  constructor(options: SiteOptions & { readonly mode: Mode; readonly isMerged?: () => boolean }) {
     this.#site = new GroupSite(options);
     this.#unpromoted = new Unpromoted(this.#site);
     this.#mode = options.mode;
     this.#isMerged = options.isMerged ?? (() => false);
-    this.#mayFollow = options.mayFollow ?? (() => true);
     this.#follower = this.#newFollower();
     const own = options.journal.getState(ownRecordName) as readonly string[] | undefined;
     this.#site.own = new Set(own);
@@ -93,8 +84,7 @@ export class Applier {
     const watching = this.#pods.run().catch(() => undefined);
     try {
       while (!signal.aborted) {
-        if (this.#mode === "standby" && !this.#busy && !this.#isMerged() && this.#mayFollow())
-          await this.#follow(signal);
+        if (this.#mode === "standby" && !this.#busy && !this.#isMerged()) await this.#follow(signal);
         else if (this.#mode === "active" && this.#mayStart && !this.#busy && this.#unpromoted.entries.size > 0)
           await this.#keepTrying(signal);
         else await this.#modeChanged.wait({ signal });
@@ -116,7 +106,6 @@ export class Applier {
     return new PodsWatch(this.#site, {
       namespaces: () => {
         if (this.#mode === "active" || this.#busy || this.#isMerged()) return undefined;
-        if (this.#mode === "standby" && !this.#mayFollow()) return undefined;
         return new Set([...this.#ownNamespaces, ...(view.hasSpec ? view.namespacesHere() : [])]);
       },
       profiles: () => (view.hasSpec ? (view.spec.profiles ?? []) : this.#ownProfiles),
@@ -197,7 +186,7 @@ export class Applier {
         paused === undefined
           ? undefined
           : { sinceMs: paused.sinceWallMs, count: paused.count, of: paused.of, pending: journal.pendingDeletes },
-      promotable: proof.result(),
+      promotable: this.#mode === "standby" ? proof.result() : undefined,
     };
   }
 
@@ -308,13 +297,16 @@ export class Applier {
     this.#modeChanged.raise();
   }
 
-  /** Whether the group runs at both sites has become known, or whether it may be followed here. */
+  /** Whether the group runs at both sites has become known. */
   reconsider(): void {
-    if (this.#busy) return;
-    if (this.#isMerged() || (this.#mode === "standby" && !this.#mayFollow())) {
-      this.#working?.scope.abort(new Error("nothing of the group is followed here"));
-    }
+    if (!this.#isMerged() || this.#busy) return;
+    this.#working?.scope.abort(new Error("the group runs at both sites"));
     this.#modeChanged.raise();
+  }
+
+  /** Namespaces have gone to another group, or come from it: what is followed is looked at anew. */
+  restart(): void {
+    if (this.#mode === "standby" && !this.#busy) this.#working?.scope.abort(new Error("namespaces have changed hands"));
   }
 
   /** Says how what {@link demote} kept differs from what took over, which the journal must hold all of. */

@@ -24,10 +24,19 @@ const roundMs = 3_600_000;
 /** Keys looked at before other work gets its turn: about 10 ms. */
 const turnCount = 50;
 
+export interface ProofResult {
+  readonly ok: boolean;
+  /** Of all that is refused; of them up to twenty are listed. */
+  readonly count: number;
+  readonly findings: readonly FailingKey[];
+}
+
 export class Proof {
   readonly #site: GroupSite;
   readonly #due = new Set<ObjectKey>();
   readonly #failed = new Notes();
+  /** Of which nothing can be said before the promotion. */
+  readonly #later = new Set<ObjectKey>();
   #proven = false;
 
   constructor(site: GroupSite) {
@@ -42,12 +51,14 @@ export class Proof {
   forget(key: ObjectKey): void {
     this.#due.delete(key);
     this.#failed.failing.delete(key);
+    this.#later.delete(key);
   }
 
-  /** `undefined` until every key has been through once. */
-  result(): { readonly ok: boolean; readonly findings: readonly FailingKey[] } | undefined {
-    if (!this.#proven) return undefined;
-    return { ok: this.#failed.failing.size === 0, findings: shown(this.#failed.failing) };
+  /** `undefined` until every key has been through once, and while nothing can be said of some and nothing of the rest. */
+  result(): ProofResult | undefined {
+    const count = this.#failed.failing.size;
+    if (!this.#proven || (count === 0 && this.#later.size > 0)) return undefined;
+    return { ok: count === 0, count, findings: shown(this.#failed.failing) };
   }
 
   /** Works through what is due while `idle` says that nothing else is, until `signal` aborts. */
@@ -93,7 +104,12 @@ export class Proof {
     const { view, copies } = this.#site;
     try {
       const made = view.renderKey(key, "active");
-      if (made === undefined || made.entry.deleted || this.#comesLater(key)) return "nothing to ask";
+      this.#later.delete(key);
+      if (made === undefined || made.entry.deleted) return "nothing to ask";
+      if (this.#comesLater(key)) {
+        this.#later.add(key);
+        return "nothing to ask";
+      }
       const due = made.targets.filter((target) => !isShared(target.key) && !copies.isCurrent(target.key, target.hash));
       if (due.length === 0) return "nothing to ask";
       for (const target of due) await this.#dryRun(target.object, copies.get(target.key)?.uid, signal);
@@ -107,11 +123,14 @@ export class Proof {
 
   /** Its namespace or its kind comes with the group's promotion: until then no API server can say anything of it. */
   #comesLater(key: ObjectKey): boolean {
-    const { group, namespace } = parseKey(key);
-    const { withheld } = this.#site.notes;
-    if (withheld.has(`/Namespace//${namespace}`)) return true;
+    const { group, kind, namespace } = parseKey(key);
+    const { notes, copies, view, options } = this.#site;
+    const own: ObjectKey = `/Namespace//${namespace}`;
+    if (notes.withheld.has(own) && copies.get(view.keyAtSite(own)) === undefined) return true;
+    if (options.discovery.find(group, kind) !== undefined) return false;
     const definitions = "apiextensions.k8s.io/CustomResourceDefinition//";
-    return withheld.keys().some((other) => other.startsWith(definitions) && other.endsWith(`.${group}`));
+    const groupOf = (name: string): string => name.slice(name.indexOf(".", definitions.length) + 1);
+    return notes.withheld.keys().some((other) => other.startsWith(definitions) && groupOf(other) === group);
   }
 
   async #dryRun(object: KubeObject, uid: string | undefined, signal: AbortSignal): Promise<void> {

@@ -33,6 +33,8 @@ export interface SiteOptions {
   readonly discovery: Discovery;
   /** Name of this site. */
   readonly site: string;
+  /** Namespaces of the group that belong to another one here, with its name: nothing is done in them. @default none */
+  readonly taken?: () => ReadonlyMap<string, string>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -91,7 +93,8 @@ export class GroupSite {
     this.journal = journal;
     this.manager = managerOf(journal.group);
     this.copies = new CopyStore(this.manager);
-    this.view = new GroupView({ journal, discovery, uids: this.copies.uids, site });
+    const { taken = () => new Map() } = options;
+    this.view = new GroupView({ journal, discovery, uids: this.copies.uids, site, taken });
     this.observing = { client, discovery, group: journal.group, observed: this.view.observed };
     this.writer = new Writer({ client, manager: this.manager });
     this.reconciler = new Reconciler({

@@ -1,6 +1,7 @@
 import type { ObjectKey } from "../objects/key.ts";
 import type { Finding } from "../render/types.ts";
 import type { Contested } from "./contest.ts";
+import type { ProofResult } from "./proof.ts";
 import type { ConflictingKey, DroppedFields, FailingKey } from "./notes.ts";
 
 /** What the applier of one group is doing. Lists are bounded; the counts beside them are not. */
@@ -37,7 +38,7 @@ export interface ApplierStatus {
     | { readonly sinceMs: number; readonly count: number; readonly of: number; readonly pending: number }
     | undefined;
   /** What a dry run in the active role found; `undefined` while it has not been through once. */
-  readonly promotable: { readonly ok: boolean; readonly findings: readonly FailingKey[] } | undefined;
+  readonly promotable: ProofResult | undefined;
 }
 
 /** What of the group would not be here if this site became active. */
@@ -49,7 +50,7 @@ export function obstaclesOf(status: ApplierStatus): string[] {
     if (count > 0) found.push(`${count} objects ${what}${example}`);
   };
   say(failingCount, "cannot be applied", failing);
-  say(promotable?.findings.length ?? 0, "would be refused by a dry run as active", promotable?.findings ?? []);
+  say(promotable?.count ?? 0, "would be refused by a dry run as active", promotable?.findings ?? []);
   if (conflictCount > 0) {
     found.push(`${conflictCount} objects are there that Lifeboat has not made, such as ${conflicts[0]?.key ?? ""}`);
   }

@@ -40,6 +40,8 @@ export interface ViewOptions {
   /** UIDs of the group's objects at this site. */
   readonly uids: ReadonlyMap<ObjectKey, string>;
   readonly site: string;
+  /** See SiteOptions. */
+  readonly taken: () => ReadonlyMap<string, string>;
 }
 
 /** Facts that have to be asked for; whoever asks puts them here. */
@@ -187,7 +189,7 @@ export class GroupView {
     if (entry.object === "") return { entry, rendered: nothing, targets: [] };
     const object = parseJson(entry.object) as KubeObject;
     const spec = this.spec;
-    const { site, journal } = this.#options;
+    const { site, journal, taken } = this.#options;
     const rendered = render(recordOf(entry, object), {
       spec,
       group: journal.group,
@@ -196,6 +198,7 @@ export class GroupView {
       role,
       epoch: journal.epoch() ?? "",
       facts: { ...this.#facts(), ...supposed },
+      taken: taken(),
     });
     return { entry, rendered, targets: rendered.objects.map((item) => targetOf(item)) };
   }
@@ -234,9 +237,12 @@ export class GroupView {
   /** The group's namespaces as named at this site. Throws SpecInvalid while there is no spec. */
   namespacesHere(): ReadonlySet<string> {
     const { spec } = this;
-    const { site } = this.#options;
+    const { site, taken } = this.#options;
     const mapping = mappingFor(spec, peerOf(spec, site), site);
-    return new Set([...this.#sourceNamespaces()].map((name) => mapping.namespace(name)));
+    const others = taken();
+    return new Set(
+      [...this.#sourceNamespaces()].map((name) => mapping.namespace(name)).filter((name) => !others.has(name)),
+    );
   }
 
   #sourceNamespaces(): ReadonlySet<string> {

@@ -175,7 +175,7 @@ export class GroupFollower {
     this.#fetches.clear();
     this.#redeliveries.clear();
     this.#redeliver(undefined);
-    for (const name of this.#selection.namespaceNames) this.#takeNamespace(name);
+    for (const name of this.#selection.namespaceNames) if (!this.#isOthers(name)) this.#takeNamespace(name);
     this.#options.pool.namespacesChanged();
   }
 
@@ -226,9 +226,9 @@ export class GroupFollower {
     this.#options.pool.namespacesChanged();
   }
 
-  /** Whether a selected namespace belongs to another group. One that the spec names was looked at with the spec. */
+  /** Whether a selected namespace belongs to another group. */
   #isOthers(name: string): boolean {
-    const isOurs = this.#selection.namespaceNames.has(name) || this.#taken.has(name) || this.#before.has(name);
+    const isOurs = this.#taken.has(name) || this.#before.has(name);
     const holder = isOurs ? undefined : this.#options.holderOf?.(name);
     if (holder === undefined) this.#leftOut.delete(name);
     else this.#leftOut.set(name, holder);

@@ -22,6 +22,8 @@ export interface BringerOptions {
   readonly site: string;
   readonly epoch: () => EpochText;
   readonly surgePercent: () => number | undefined;
+  /** Namespaces of this site that belong to other groups, with their names. */
+  readonly taken: () => ReadonlyMap<string, string>;
   /** Undefined before the first spec. */
   readonly place: () => Place | undefined;
   /** The group's namespaces as the other site names them. */
@@ -109,7 +111,7 @@ export class Bringer {
   }
 
   async #render(record: SourceRecord, { source, role, isSingle, facts }: Way, signal: AbortSignal): Promise<Rendered> {
-    const { group, site, epoch, surgePercent, objects } = this.#options;
+    const { group, site, epoch, surgePercent, taken, objects } = this.#options;
     const spec: GroupSpec = { ...this.#place().spec, standby: "Warm" };
     const percent = role === "active" && !isSingle ? surgePercent() : undefined;
     const context = (known: Facts): RenderContext => ({
@@ -121,6 +123,7 @@ export class Bringer {
       epoch: epoch(),
       facts: known,
       surgePercent: percent,
+      taken: taken(),
     });
     const first = render(record, context(facts));
     if (first.withheld?.reason !== "ServiceNotReady") return first;

@@ -47,6 +47,8 @@ export interface MergerOptions {
   readonly isPaused: () => boolean;
   /** While this site carries both loads. */
   readonly surgePercent: () => number | undefined;
+  /** Namespaces of this site that belong to other groups, with their names. Told anew by `reconsider`. */
+  readonly taken: () => ReadonlyMap<string, string>;
   /** Offers what this site says of an object; `undefined` for nothing any more. */
   readonly offer: (key: ObjectKey, state: Normalised | undefined) => void;
   /** Whether the object is the group's, and none of Lifeboat's own. */

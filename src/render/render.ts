@@ -33,6 +33,8 @@ export function render(record: SourceRecord, context: RenderContext): Rendered {
     report.find("UndoSkipped", `${pointer} was changed since a mutation had set it; the new value is kept`);
   }
   rewrite(plain, scope.mapping);
+  const taken = takenFrom(plain, context.taken);
+  if (taken !== undefined) return report.withheld(taken);
   const rule = ruleFor(plain);
   const without = prepare(plain, rule, scope);
   if (without !== undefined) return report.withheld(without);
@@ -57,6 +59,14 @@ function undoSource(object: KubeObject): string[] {
   const skipped = applyUndo(object);
   stripMarks(object);
   return skipped;
+}
+
+function takenFrom(object: KubeObject, taken: RenderContext["taken"]): Withheld | undefined {
+  const { namespace, name } = object.metadata;
+  const of = namespace ?? (object.kind === "Namespace" && object.apiVersion === "v1" ? name : "");
+  const holder = taken?.get(of);
+  if (holder === undefined) return undefined;
+  return { reason: "NamespaceTaken", message: `namespace ${of} belongs to the group ${holder} here` };
 }
 
 function prepare(object: KubeObject, rule: KindRule, scope: Scope): Withheld | undefined {

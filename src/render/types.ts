@@ -62,6 +62,8 @@ export interface RenderContext {
   readonly facts: Facts;
   /** Replicas of what runs at both sites, in percent of its usual ones, while this site carries both loads. @default 100 */
   readonly surgePercent?: number | undefined;
+  /** Namespaces of the site that belong to other groups, with their names. @default none */
+  readonly taken?: ReadonlyMap<string, string>;
 }
 
 /** Codes of findings: something a person should know about one object. The list is closed so that docs can show it. */
@@ -95,6 +97,8 @@ export interface Finding {
 export type WithheldReason =
   /** spec.standby is PilotLight: the journal is all there is. */
   | "PilotLight"
+  /** Its namespace at this site belongs to another group. */
+  | "NamespaceTaken"
   /** Pods, and kinds whose profile says so: created at promotion. */
   | "StandbyRole"
   /** Webhooks and APIServices: would break the site's API until their Service has endpoints. */

@@ -54,7 +54,6 @@ test("what is taken down is read as it is now, and the others go on waiting for 
     site: "east",
     problem: () => "",
     onTaken: () => undefined,
-    onRefused: () => undefined,
   });
   specs.observe({
     apiVersion: "lifeboat.dev/v1alpha1",

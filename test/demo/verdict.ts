@@ -95,7 +95,7 @@ class Comparer {
     this.#journal = journal;
     this.#options = options;
     this.#discovery = discovery;
-    this.#view = new GroupView({ journal, discovery, uids: new Map(), site: options.site });
+    this.#view = new GroupView({ journal, discovery, uids: new Map(), site: options.site, taken: () => new Map() });
   }
 
   async compare(): Promise<Comparison> {

@@ -23,7 +23,7 @@ describe("the conditions of a healthy group", () => {
   });
 
   it("are good at the site that runs it, where nobody asks whether it could be promoted", () => {
-    const status = statusOf(activeView({ applier: { promotable: { ok: true, findings: [] } } }));
+    const status = statusOf(activeView({ applier: { promotable: { ok: true, count: 0, findings: [] } } }));
     expect(status).toMatchObject({ role: "active", active: "west", lag: { summary: "0.3s" } });
     expect(conditionIn(status, "Ready")).toBe("True Ready");
     expect(conditionIn(status, "Promotable")).toBeUndefined();
@@ -110,6 +110,7 @@ describe("each condition about objects says how many, and the findings say which
         applier: {
           promotable: {
             ok: false,
+            count: 1,
             findings: [{ key: web, reason: "QuotaExceeded", message: "no room for 3 pods", sinceMs: 0 }],
           },
         },
@@ -166,7 +167,7 @@ describe("each condition about objects says how many, and the findings say which
 
   it("Promotable is True once a dry run in the active role went through, and unknown before", () => {
     expect(conditionIn(statusOf(standbyView()), "Promotable")).toBeUndefined();
-    const proven = standbyView({ applier: { promotable: { ok: true, findings: [] } } });
+    const proven = standbyView({ applier: { promotable: { ok: true, count: 0, findings: [] } } });
     expect(conditionIn(statusOf(proven), "Promotable")).toBe("True Proven");
   });
 

@@ -59,6 +59,7 @@ export class MergingSite {
       singles: () => (this.isToldOfSingles ? (this.singlesHere ? "here" : "elsewhere") : "unknown"),
       isPaused: () => false,
       surgePercent: () => this.surgePercent,
+      taken: () => new Map(),
       offer: (key, state) => this.#offer(key, state),
       isGroups: () => true,
       clock: { ...systemClock, wallMs: () => this.wallMs() },
