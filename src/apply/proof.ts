@@ -93,14 +93,15 @@ export class Proof {
       this.#due.delete(key);
       if (++looked % turnCount === 0) await nextTurn(undefined, { signal });
       const outcome = await this.#prove(key, signal);
-      if (outcome === undefined || outcome === "nothing to ask") this.#failed.failing.delete(key);
+      if (outcome === "not said") return true;
+      if (outcome === "accepted" || outcome === "nothing to ask") this.#failed.failing.delete(key);
       else this.#failed.failed(key, outcome, this.#site.options.clock.wallMs());
       if (outcome !== "nothing to ask") return true;
     }
     return false;
   }
 
-  async #prove(key: ObjectKey, signal: AbortSignal): Promise<Failure | "nothing to ask" | undefined> {
+  async #prove(key: ObjectKey, signal: AbortSignal): Promise<Failure | "accepted" | "nothing to ask" | "not said"> {
     const { view, copies } = this.#site;
     try {
       const made = view.renderKey(key, "active");
@@ -113,11 +114,11 @@ export class Proof {
       const due = made.targets.filter((target) => !isShared(target.key) && !copies.isCurrent(target.key, target.hash));
       if (due.length === 0) return "nothing to ask";
       for (const target of due) await this.#dryRun(target.object, copies.get(target.key)?.uid, signal);
-      return undefined;
+      return "accepted";
     } catch (error) {
       signal.throwIfAborted();
       const failure = classify(error, parseKey(key));
-      return failure.reason === "Defect" ? renderFailure(error) : transient.has(failure.reason) ? undefined : failure;
+      return failure.reason === "Defect" ? renderFailure(error) : transient.has(failure.reason) ? "not said" : failure;
     }
   }
 
@@ -151,7 +152,7 @@ export class Proof {
   }
 }
 
-/** Says nothing about the object: it was changed just now, the server was away, or an apply falls back to a PUT. */
+/** Says nothing about the object, and what was known of it stays: it was changed just now, or the server was away. */
 const transient: ReadonlySet<Failure["reason"]> = new Set([
   "ApiUnreachable",
   "Replaced",

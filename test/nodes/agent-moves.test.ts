@@ -157,23 +157,25 @@ it("what the other site would refuse of the group keeps a switchover from being 
       spec: { policyName: "nothing-runs", validationActions: ["Deny"] },
     },
   ];
-  await scene.bed.kubectl("west", ["apply", "-f", "-"], {
-    input: JSON.stringify({ apiVersion: "v1", kind: "List", items: refusal }),
-  });
-  await scene.apply("east", deployment("shop", "web", 2, "any/web:2"));
-  const isNamed = async () => {
-    const dry = await scene.lifeboat("east", "switchover", group, "--to", "west", "--dry-run");
-    return dry.out.includes("nothing runs here") ? dry : undefined;
-  };
-  const { code, out } = await waitFor("the finding", isNamed, { limitMs: moveLimitMs, signal: scene.signal });
-  expect(code).toBe(3);
-  expect(out).toMatch(/in the way: at west: 1 objects would be refused .*apps\/Deployment\/shop\/web/);
-  for (const asked of ["east", "west"] as const) {
-    const refused = await scene.lifeboat(asked, "switchover", group, "--to", "west", "--wait");
-    expect(refused).toMatchObject({ code: 4, out: expect.stringContaining("nothing runs here") as string });
+  const input = JSON.stringify({ apiVersion: "v1", kind: "List", items: refusal });
+  await scene.bed.kubectl("west", ["apply", "-f", "-"], { input });
+  try {
+    await scene.apply("east", deployment("shop", "web", 2, "any/web:2"));
+    const isNamed = async () => {
+      const dry = await scene.lifeboat("east", "switchover", group, "--to", "west", "--dry-run");
+      return dry.out.includes("nothing runs here") ? dry : undefined;
+    };
+    const { code, out } = await waitFor("the finding", isNamed, { limitMs: moveLimitMs, signal: scene.signal });
+    expect(code).toBe(3);
+    expect(out).toMatch(/in the way: at west: 1 objects would be refused .*apps\/Deployment\/shop\/web/);
+    for (const asked of ["east", "west"] as const) {
+      const refused = await scene.lifeboat(asked, "switchover", group, "--to", "west", "--wait");
+      expect(refused).toMatchObject({ code: 4, out: expect.stringContaining("nothing runs here") as string });
+    }
+    expect(replicasOf(await scene.find("east", web))).toBe(2);
+  } finally {
+    await scene.bed.kubectl("west", ["delete", ...refusal.map(({ kind }) => `${kind}/nothing-runs`)]);
   }
-  expect(replicasOf(await scene.find("east", web))).toBe(2);
-  await scene.bed.kubectl("west", ["delete", ...refusal.map(({ kind }) => `${kind}/nothing-runs`)]);
   await untilFit("east", "west");
 });
 
