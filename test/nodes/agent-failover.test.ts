@@ -341,7 +341,11 @@ describe("with the active site dead", () => {
       await kill("east");
       await scene.bed.faults.heal();
       await expectRunning("west", 5);
-      expect((await scene.status("west", group)).lastFailover).toMatchObject({ automatic: true, kind: "failover" });
+      // Told once the last wave is ready; until then it is the move before.
+      const { lastFailover } = await scene.untilStatus("told how", "west", group, (status) => {
+        return status.lastFailover?.automatic === true;
+      });
+      expect(lastFailover).toMatchObject({ kind: "failover", from: "east", to: "west" });
       await scene.apply("west", configMap("shop", "first", { a: "at west" }));
       await restore("east");
       const status = await scene.untilStatus(

@@ -106,11 +106,22 @@ test("a group whose nodes all have guards is armed under fencing Guard, and its 
   expect((await intervals("east")).length).toBe(1);
 });
 
+/** Of the 5 s of the shortest profile a second is spent on hearing of it. */
+const withinLeaseMs = 3_500;
+
 test("a killed agent that comes back within the lease stops nothing", async () => {
-  const before = (await intervals("east")).length;
-  await pair.restartAgent("east", { signal: "SIGKILL" });
-  await settled("east", "west");
-  expect((await intervals("east")).length).toBe(before);
+  // On a machine that starts other clusters at the moment an agent may take longer than the lease: no such trial counts.
+  for (let trial = 1; ; trial++) {
+    const before = (await intervals("east")).length;
+    const killedAtMs = await uptimeMs();
+    await pair.restartAgent("east", { signal: "SIGKILL" });
+    const tookMs = (await uptimeMs()) - killedAtMs;
+    await settled("east", "west");
+    if (tookMs > withinLeaseMs && trial < 5) continue;
+    expect(tookMs, "the agent was never back within the lease").toBeLessThanOrEqual(withinLeaseMs);
+    expect((await intervals("east")).length).toBe(before);
+    return;
+  }
 });
 
 test("the active site isolated, its API server alive: its pods are dead before the other site starts", async () => {
@@ -243,7 +254,9 @@ test("a namespace that leaves the group is let go at the standby, and something 
   await apply("east", spare);
   await protect("east", "Guard", ["spare"]);
   await expect.poll(() => listed("west"), { timeout: patienceMs, interval: 1000 }).toMatch(/shop +shop spare +fenced/);
-  await expect(apply("west", own)).rejects.toThrow("runs at east");
+  // An API server that has just started does not know the gate's kind yet, and refuses with other words.
+  const refusal = async (): Promise<string> => apply("west", own).then(() => "applied", String);
+  await expect.poll(refusal, { timeout: patienceMs, interval: 500 }).toContain("runs at east");
   await protect("east", "Guard");
   await expect.poll(() => listed("west"), { timeout: 2 * patienceMs, interval: 2000 }).toMatch(/shop +shop +fenced/);
   const runs = async () => {
