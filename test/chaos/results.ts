@@ -66,12 +66,23 @@ export function tableOf(rows: readonly Row[]): string {
       row.startMs.length === 0 ? "–" : `${seconds(median(row.startMs))} / ${seconds(Math.max(...row.startMs))}`;
     const bound = row.boundMs === null ? "–" : seconds(row.boundMs);
     const lost = row.lost.length === 0 ? "–" : `${Math.max(...row.lost)}`;
-    const cells = [row.what, row.profile, row.rounds, row.failed, overlap, gap, start, bound, lost];
+    const cells = [
+      row.what,
+      row.profile,
+      row.guards ? "yes" : "no",
+      row.rounds,
+      row.failed,
+      overlap,
+      gap,
+      start,
+      bound,
+      lost,
+    ];
     return `| ${cells.join(" | ")} |`;
   });
   return [
-    "| what happens | profile | rounds | not as expected | overlap, most (ms) | gap, least (s) | start p50 / max (s) | bound (s) | changes lost, most |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| what happens | profile | guards | rounds | not as expected | overlap, most (ms) | gap, least (s) | start p50 / max (s) | bound (s) | changes lost, most |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ...lines,
   ].join("\n");
 }
