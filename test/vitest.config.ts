@@ -30,7 +30,7 @@ export default defineConfig({
           setupFiles: [temporary],
           testTimeout: 20_000,
           // Most of it is waiting for clocks.
-          maxWorkers: 6,
+          maxWorkers: 4,
           sequence: { groupOrder: 0 },
         },
       },
