@@ -56,10 +56,13 @@ export class GroupServing {
   #capturing: Background | undefined;
   #offer: { readonly offer: Disposable; readonly stop: AbortController } | undefined;
   #durableSeq = 0;
+  /** In memory, since it is asked with every acknowledgement. */
+  #hasStandby: boolean;
   #lacking: LackingObjects | undefined;
 
   constructor(options: ServingOptions) {
     this.#options = options;
+    this.#hasStandby = options.journal.getState(standbyRecord) === true;
   }
 
   /** The group is offered to the peer. */
@@ -74,13 +77,16 @@ export class GroupServing {
 
   /** A standby has once said that it has something of the group on its disk. */
   get hasStandby(): boolean {
-    return this.#options.journal.getState(standbyRecord) === true;
+    return this.#hasStandby;
   }
 
   #noteStandby(): void {
-    if (this.#durableSeq === 0 || this.hasStandby) return;
+    if (this.#durableSeq === 0 || this.#hasStandby) return;
+    this.#hasStandby = true;
     const { journal, log } = this.#options;
     journal.putState(standbyRecord, true).catch((error: unknown) => {
+      // Said again, it is noted again.
+      this.#hasStandby = false;
       log.warn({ error: safeError(error) }, "that a standby has the group could not be noted");
     });
   }

@@ -32,7 +32,7 @@ export interface GroupFollowerOptions {
   readonly client: KubeClient;
   readonly sink: GroupSink;
   /** Which other group at this site has a namespace: what it has is left out. @default none has any */
-  readonly holderOf?: (namespace: string) => string | undefined;
+  readonly holderOf?: ((namespace: string) => string | undefined) | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

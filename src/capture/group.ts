@@ -135,8 +135,7 @@ export class GroupCapture implements ChangeSource {
     };
     const selection = compileSelection(options.spec, options.site);
     const { holderOf } = options;
-    const asked = holderOf === undefined ? {} : { holderOf };
-    this.#follower = new GroupFollower({ selection, pool, client, sink, ...asked, clock, random, log });
+    this.#follower = new GroupFollower({ selection, pool, client, sink, holderOf, clock, random, log });
     if (options.lacking !== undefined) this.lacks(options.lacking);
   }
 

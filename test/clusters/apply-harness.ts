@@ -261,3 +261,9 @@ export function anyKind(name: string): {
     one: (namespace, spec) => ({ apiVersion: `${group}/v1`, kind, metadata: { name: "one", namespace }, spec }),
   };
 }
+
+/** What of these objects is at the standby, as its capture would give it. */
+export async function local({ west }: ApplyBench, ...objects: readonly KubeObject[]) {
+  const found = await Promise.all(objects.map((object) => west.get(object)));
+  return found.filter((live) => live !== undefined).map((live) => ({ key: keyOf(live), ...normalise(live) }));
+}

@@ -1,15 +1,14 @@
 import { expect, test } from "vitest";
-import { normalise } from "../../src/capture/normalise.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
 import {
-  type ApplyBench,
   applyBench,
   appliedAtEast,
   atEast,
   configMap,
   deployment,
   eventually,
+  local,
   never,
   ns,
   type Workload,
@@ -40,11 +39,6 @@ function managersOf(object: KubeObject | undefined): string[] {
   return entries
     .filter((entry) => (entry.subresource ?? "") === "")
     .map((entry) => `${entry.manager} ${entry.operation}`);
-}
-
-async function local(bench: ApplyBench, objects: readonly KubeObject[]) {
-  const found = await Promise.all(objects.map((object) => bench.west.get(object)));
-  return found.filter((live) => live !== undefined).map((live) => ({ key: keyOf(live), ...normalise(live) }));
 }
 
 test("a promotion starts what the source ran, and gives the fields back to who owned them there", async () => {
@@ -136,7 +130,7 @@ test("a site that ran the group stops it at once, keeps what diverged, and becom
     await west.client.create(west.resource(object), object, { fieldManager: "kubectl", signal: never });
   await eventually(async () => (await west.get<Workload>(deployment(namespace, "web")))?.status?.readyReplicas === 2);
 
-  const report = await bench.applier.demote({ epoch: "11.0", local: await local(bench, mine), signal: never });
+  const report = await bench.applier.demote({ epoch: "11.0", local: await local(bench, ...mine), signal: never });
   expect(report.failed).toEqual([]);
   bench.applier.follow();
   const web = deployment(namespace, "web");
@@ -279,7 +273,7 @@ test("a webhook comes with its pods: not to the standby, last at a promotion, go
   const steps: string[] = [];
   await bench.applier.demote({
     epoch: "12.0",
-    local: await local(bench, objects),
+    local: await local(bench, ...objects),
     signal: never,
     onProgress: ({ step }) => steps.push(step),
   });

@@ -1,6 +1,4 @@
 import { expect, test } from "vitest";
-import { normalise } from "../../src/capture/normalise.ts";
-import { keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
 import {
   type ApplyBench,
@@ -8,6 +6,7 @@ import {
   configMap,
   deployment,
   eventually,
+  local,
   never,
   ns,
   type Workload,
@@ -46,11 +45,6 @@ function webhook(namespace: string): KubeObject {
 async function create({ west }: ApplyBench, ...objects: readonly KubeObject[]): Promise<void> {
   for (const object of objects)
     await west.client.create(west.resource(object), object, { fieldManager: "kubectl", signal: never });
-}
-
-async function local({ west }: ApplyBench, ...objects: readonly KubeObject[]) {
-  const found = await Promise.all(objects.map((object) => west.get(object)));
-  return found.filter((live) => live !== undefined).map((live) => ({ key: keyOf(live), ...normalise(live) }));
 }
 
 test("taken down until no pod is left, and brought back with what had to be deleted for it", async () => {

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { normalise } from "../../src/capture/normalise.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
 import { removedObjects } from "../../src/apply/removed.ts";
@@ -13,6 +12,7 @@ import {
   atEast,
   type Cluster,
   eventually,
+  local,
   never,
   ns,
   type Workload,
@@ -113,11 +113,6 @@ async function podsOf({ west, namespace }: ApplyBench): Promise<string[]> {
     names.push(...page.items.map(({ metadata }) => metadata.name));
   }
   return names.sort();
-}
-
-async function local({ west }: ApplyBench, ...objects: readonly KubeObject[]) {
-  const found = await Promise.all(objects.map((object) => west.get(object)));
-  return found.filter((live) => live !== undefined).map((live) => ({ key: keyOf(live), ...normalise(live) }));
 }
 
 test("what an operator without a switch runs is stopped with its resource, and runs again when that does", async () => {

@@ -44,14 +44,15 @@ async function watchForPods(stage: Stage, step: Step, returnedAtMs: number): Pro
   const started = new Set<ObjectKey>();
   let looks = 0;
   // Once at least: until east follows, that may have taken all of the time.
-  for (let leftMs = 1; leftMs > 0;) {
+  let leftMs: number;
+  do {
     leftMs = endMs - Date.now();
     step.live(`watching for pods of east for another ${seconds(Math.max(0, leftMs))}`);
     const all = await stage.workloads("east").catch(() => undefined);
     if (all !== undefined) looks += 1;
     for (const [key, { running }] of all ?? []) if (running > 0) started.add(key);
     if (leftMs > 0) await delay(Math.min(watchEveryMs, leftMs), undefined, { signal: stage.signal });
-  }
+  } while (leftMs > 0);
   const detail =
     started.size === 0
       ? `looked at ${looks} times, until ${seconds(Date.now() - returnedAtMs)} after its return`
