@@ -7,10 +7,14 @@ const recordName = "agent/taken";
 
 export interface ClaimsOptions {
   readonly journal: Journal;
-  /** Namespaces of the group at this site, by the spec in force and what has come of it; none before the first. */
-  readonly wanted: () => readonly string[];
-  /** The other groups at this site. */
+  /** Namespaces of the group at this site, by the spec in force and what has come of it; undefined before the first. */
+  readonly wanted: () => readonly string[] | undefined;
+  /** The other groups at this site, as far as they are open. */
   readonly others: () => readonly Claimant[];
+  /** It is known that no group of that name has anything at this site. */
+  readonly isGone: (name: string) => boolean;
+  /** What is taken has changed. Must not throw. */
+  readonly onChange: () => void;
   readonly log: Log;
 }
 
@@ -19,7 +23,8 @@ export interface Claimant {
   readonly claims: GroupClaims;
 }
 
-let served = 0;
+/** Groups whose first spec has come into force in this process: the order of all of them. */
+let begun = 0;
 
 /**
  * To which of two groups a namespace of this site belongs: to the one that was here first, and to one that runs here
@@ -45,32 +50,53 @@ export class GroupClaims {
 
   /** Namespaces that are the group's here. */
   get namespaces(): string[] {
-    return this.#options.wanted().filter((name) => !this.#taken.has(name));
+    return (this.#options.wanted() ?? []).filter((name) => !this.#taken.has(name));
+  }
+
+  /** Name of the other group that has a namespace. */
+  holderOf(namespace: string): string | undefined {
+    return this.#options.others().find(({ claims }) => claims.namespaces.includes(namespace))?.name;
   }
 
   /** Its first spec has come into force. */
   begin(): void {
-    if (this.#since === Infinity) this.#since = served++;
+    if (this.#since === Infinity) this.#since = begun++;
   }
 
-  /** To be called when namespaces of this group or of others may have changed. True when what is taken has. */
+  /**
+   * To be called when namespaces of this group or of others may have changed. Before the first spec nothing changes.
+   * True when what is taken has.
+   */
   refresh(): boolean {
-    const others = this.#options.others();
+    const wanted = this.#options.wanted();
+    if (wanted === undefined) return false;
+    const others = this.#options.others().map(({ name, claims }) => {
+      return { name, isBefore: claims.#isBefore(this), namespaces: new Set(claims.namespaces) };
+    });
     const next = new Map<string, string>();
-    for (const name of this.#options.wanted()) {
-      // What it left to another group once it takes only when that one has gone.
-      const had = this.#taken.has(name);
-      const holder = others.find(({ claims }) => (had || claims.#isBefore(this)) && claims.namespaces.includes(name));
-      if (holder !== undefined) next.set(name, holder.name);
+    for (const name of wanted) {
+      // What it left to another group once it takes only when that one is known to have it no more.
+      const had = this.#taken.get(name);
+      const found = others.find((each) => (had !== undefined || each.isBefore) && each.namespaces.has(name));
+      const holder = found?.name ?? (this.#mayHave(had) ? had : undefined);
+      if (holder !== undefined) next.set(name, holder);
     }
     if (JSON.stringify([...next]) === JSON.stringify([...this.#taken])) return false;
     this.#taken = next;
-    const { journal, log } = this.#options;
+    const { journal, log, onChange } = this.#options;
+    onChange();
     log.info({ taken: Object.fromEntries(next) }, "namespaces of the group that belong to other groups here");
     journal.putState(recordName, Object.fromEntries(next)).catch((error: unknown) => {
       log.warn({ error: safeError(error) }, "which namespaces belong to other groups could not be noted");
     });
     return true;
+  }
+
+  /** Whether what a group has at this site is not known: an agent that starts opens one group after the other. */
+  #mayHave(name: string | undefined): boolean {
+    if (name === undefined || this.#options.isGone(name)) return false;
+    const holder = this.#options.others().find((other) => other.name === name);
+    return holder === undefined || holder.claims.#options.wanted() === undefined;
   }
 
   #isBefore(other: GroupClaims): boolean {

@@ -22,6 +22,7 @@ import { GroupProtocol, type ProtocolOptions } from "./protocol.ts";
 import { GroupPulling } from "./pulling.ts";
 import { GroupServing } from "./serving.ts";
 import { SiteHost, type HostedRooms } from "./site-host.ts";
+import { StandbyReport } from "./standby-report.ts";
 
 export interface RoomsOptions {
   readonly name: string;
@@ -32,8 +33,10 @@ export interface RoomsOptions {
   readonly signal: AbortSignal;
   /** What another group at this site leaves one of this spec to be refused for; "" for nothing. Must not throw. */
   readonly problem: (group: ProtectionGroup) => string;
-  /** The other groups at this site. */
+  /** The other groups at this site, as far as they are open. */
   readonly others: () => readonly Claimant[];
+  /** It is known that no group of that name has anything at this site. */
+  readonly isGone: (name: string) => boolean;
   /** Something that status shows has changed. Must not throw. */
   readonly onChange: () => void;
   /** A spec has come into force. Must not throw. */
@@ -64,9 +67,6 @@ export interface GroupRooms extends HostedRooms {
   readonly claims: GroupClaims;
 }
 
-/** What the peer is told with every heartbeat. */
-const obstacleCharsMax = 500;
-
 /** Makes what works for a group, each told of the others that it needs. Nothing is begun before its first spec. */
 export function openRooms(options: RoomsOptions): GroupRooms {
   const { name, parts, journal } = options;
@@ -88,30 +88,37 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     specs,
     epoch: servedEpoch,
     versions,
-    holderOf: (namespace) => options.others().find(({ claims: other }) => other.namespaces.includes(namespace))?.name,
+    holderOf: (namespace) => claims.holderOf(namespace),
     lacking: () => applier.absent,
   });
-  let obstacle = "";
+  const report = new StandbyReport({
+    clock,
+    isTaken: () => claims.taken.size > 0,
+    // Where both sites pull, what the holder lacks of the other one is no lack of a standby.
+    tell: (data) => {
+      if (!merging.isOn || readOrigin(journal) === "copy") protocol.setData(data);
+    },
+  });
   applier.onStatus((status) => {
     serving.lackingChanged();
-    obstacle = obstaclesOf(status).join("; ").slice(0, obstacleCharsMax);
+    report.setObstacles(obstaclesOf(status));
   });
   const wanted = wantedBy(common, specs, serving);
-  const claims = new GroupClaims({ ...common, wanted: () => wanted()?.namespaces ?? [] });
+  const claims = new GroupClaims({
+    ...common,
+    wanted,
+    onChange: () => {
+      applier.restart();
+      report.reconsider();
+    },
+  });
   const covered = (): Covered | undefined => {
-    const all = wanted();
-    return all === undefined
-      ? undefined
-      : { ...all, namespaces: all.namespaces.filter((each) => !claims.taken.has(each)) };
+    const spec = specs.group?.spec;
+    return spec === undefined ? undefined : { spec, namespaces: claims.namespaces };
   };
   const pulling = new GroupPulling({
     ...common,
-    // Where both sites pull, what the holder lacks of the other one is no lack of a standby.
-    onData: (data) => {
-      if (merging.isOn && readOrigin(journal) !== "copy") return;
-      // What another group has here is not brought up here, however complete the journal is.
-      protocol.setData({ ...data, ...(claims.taken.size > 0 ? { readiness: "Syncing" } : {}), obstacle });
-    },
+    onData: (data) => report.heard(data),
   });
   const snapshot = () => protocol.snapshot();
   const merging: GroupMerging = new GroupMerging({ ...common, specs, serving, pulling, epoch, snapshot, taken });
@@ -126,7 +133,10 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     ...common,
     actions: actionsByMode(() => merging.isOn, mergedActions(host, { merging, serving, specs }), new SiteActions(host)),
     isSource: () => specs.isSource,
-    keptData: (of) => pulling.keptFor(of),
+    keptData: (of) => {
+      const kept = pulling.keptFor(of);
+      return kept === undefined ? undefined : report.of(kept);
+    },
   });
   const ending = new GroupEnding({
     ...common,
@@ -167,19 +177,19 @@ function applierOf(
   return applier;
 }
 
-/** Namespaces as the spec in force and what has come of it have them, whoever else has them too. */
+/** Namespaces as the spec in force and what has come of it have them, whoever else has them too; undefined without a spec. */
 function wantedBy(
   options: { readonly site: string; readonly journal: Journal },
   specs: GroupSpecs,
   serving: GroupServing,
-): GroupRooms["covered"] {
+): () => readonly string[] | undefined {
   const namespaces = new GroupNamespaces(options);
   return () => {
     const spec = specs.group?.spec;
     if (spec === undefined) return undefined;
     const { capture } = serving;
     const read = capture?.namespaces ?? [];
-    if (capture?.synced === true) return { spec, namespaces: namespaces.here(spec, read) };
-    return { spec, namespaces: [...new Set([...namespaces.here(spec, undefined), ...read])].sort() };
+    if (capture?.synced === true) return namespaces.here(spec, read);
+    return [...new Set([...namespaces.here(spec, undefined), ...read])].sort();
   };
 }

@@ -10,8 +10,8 @@ import { GroupRecords } from "../failover/runner/records.ts";
 import type { Journal } from "../journal/journal.ts";
 import { isLedgerRecord } from "../merge/ledger.ts";
 import { compareEpochs } from "../objects/epoch.ts";
-import type { KubeObject } from "../objects/object.ts";
 import type { ObjectKey } from "../objects/key.ts";
+import type { KubeObject } from "../objects/object.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
 import type { Claimant, GroupClaims } from "./claims.ts";
@@ -32,8 +32,10 @@ export interface GroupRuntimeOptions {
   readonly signal: AbortSignal;
   /** What another group at this site leaves one of this spec to be refused for; "" for nothing. Must not throw. */
   readonly problem: (group: ProtectionGroup) => string;
-  /** The other groups at this site. Must not throw. */
+  /** The other groups at this site, as far as they are open. Must not throw. */
   readonly others: () => readonly Claimant[];
+  /** It is known that no group of that name has anything at this site. Must not throw. */
+  readonly isGone: (name: string) => boolean;
   /** Something that status shows has changed. Must not throw. */
   readonly onChange: () => void;
   /** The source has deleted the group: what stays here is to be opened anew, as orphaned. Must not throw. */
@@ -157,10 +159,7 @@ export class GroupRuntime {
   /** To be called now and then: which namespaces the group has, and which the others have, may have changed. */
   refreshNamespaces(): void {
     const { claims, serving, gate, merging } = this.#rooms;
-    if (claims.refresh()) {
-      this.applier.restart();
-      if (merging.isOn) merging.merger.reconsider();
-    }
+    if (claims.refresh() && merging.isOn) merging.merger.reconsider();
     serving.capture?.reconsiderNamespaces();
     gate.refresh();
   }

@@ -174,6 +174,7 @@ export class GroupSet {
         signal: this.#signal,
         problem: (group) => this.#problem(group),
         others: () => this.#othersThan(name),
+        isGone: (other) => this.#isGone(other),
         onChange: () => this.#changed(name),
         onOrphaned: () => this.#inTurn(name, "the group could not be opened anew", () => this.#reopen(name)),
         onUnopened: (error) =>
@@ -224,6 +225,13 @@ export class GroupSet {
 
   #othersThan(name: string): GroupRuntime[] {
     return this.runtimes.filter((other) => other.name !== name && !other.orphaned);
+  }
+
+  /** All groups of this site are known, and none of that name has anything here. */
+  #isGone(name: string): boolean {
+    const entry = this.#entries.get(name);
+    if (entry !== undefined) return entry.runtime.orphaned;
+    return this.#isListed && !this.#closing.has(name) && !this.#unopened.has(name);
   }
 
   #offered(site: string, update: GroupsUpdate): void {

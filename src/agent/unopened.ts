@@ -34,6 +34,10 @@ export class UnopenedGroups {
     );
   }
 
+  has(name: string): boolean {
+    return this.#errors.has(name);
+  }
+
   /** The group has been opened after all. */
   opened(name: string): void {
     this.#errors.delete(name);
