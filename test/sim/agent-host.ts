@@ -81,12 +81,17 @@ export class AgentHost {
     if (!this.leading) return;
     this.world.note(this.name, `stops leading: ${why}`);
     this.leading = false;
-    for (const g of this.world.groups) this.states[g] = null;
+    this.forgetAll();
   }
 
   kill(): void {
     this.process.kill();
     this.leading = false;
+    this.forgetAll();
+  }
+
+  private forgetAll(): void {
+    this.world.oracle.onForgetting(this);
     for (const g of this.world.groups) this.states[g] = null;
   }
 

@@ -20,8 +20,8 @@ interface Copy {
   synced: boolean;
   /** When it last held everything, and under which certificate. */
   caughtUp: { readonly t: number; readonly cert: Cert | null } | null;
-  /** Incarnation of the leader that last served it. */
-  servedBy: number;
+  /** A standby has had it since it began here. */
+  hadStandby: boolean;
 }
 
 const PULL_MS = 500;
@@ -47,7 +47,7 @@ export class DataPath {
         following: false,
         synced: false,
         caughtUp: null,
-        servedBy: 0,
+        hadStandby: false,
       };
     }
   }
@@ -126,7 +126,6 @@ export class DataPath {
       this.beginAgain(g);
       return;
     }
-    if (isServed(state)) copy.servedBy = state.record.incarnation;
     const holds = state.record.cert !== null && state.record.cert.holder === site.key;
     if (holds || (state.record.cert === null && site.isSource(g))) return;
     if (site.nodes.some((node) => node.isRunning(g))) return;
@@ -139,6 +138,7 @@ export class DataPath {
     this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);
     copy.caughtUp = { t: world.t, cert: theirs.record.cert };
+    peer.data.copy(g).hadStandby = true;
     own.feed(g, { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${copy.writes}` });
   }
 
@@ -151,9 +151,9 @@ export class DataPath {
     if (source === undefined || source !== peer.leaseHolder || !source.process.running) return;
     const theirs = source.states[g];
     if (!site.apiUp || site.present[g] === true || !theirs || theirs.phase.type === "Quiescing") return;
-    // To a standby that knows of no such group a process goes on serving what it ran until its lease ended.
+    // To a standby that never had the group, a site serves what it ran until its lease ended.
     const isStopped = theirs.phase.type === "Fenced" || theirs.phase.type === "Acquiring";
-    const ran = theirs.record.cert?.holder === peer.key && peer.data.copy(g).servedBy === theirs.record.incarnation;
+    const ran = theirs.record.cert?.holder === peer.key && !peer.data.copy(g).hadStandby;
     if (!isServed(theirs) && !(isStopped && ran)) return;
     if (!world.network.bothWays(site.key, peer.key)) return;
     if (peer.deleted[g] === true) {

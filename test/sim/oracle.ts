@@ -3,6 +3,7 @@ import { compareCert, formatCert, isNewer } from "../../src/failover/epoch.ts";
 import type { Cert } from "../../src/failover/epoch.ts";
 import type { Commit, Grant } from "../../src/failover/messages.ts";
 import type { WitnessGroup } from "../../src/failover/witness-state.ts";
+import type { AgentHost } from "./agent-host.ts";
 import type { Node } from "./node.ts";
 import { siteKeys } from "./options.ts";
 import type { SiteKey } from "./options.ts";
@@ -146,7 +147,14 @@ export class Oracle {
     }
   }
 
-  private covers(agent: World["sites"]["east"]["agents"][number], g: number): boolean {
+  /** What an agent had until its end counts, however shortly it led: no sample may have seen it. */
+  onForgetting(agent: AgentHost): void {
+    for (const g of this.world.groups) {
+      if (this.covers(agent, g)) this.covered.set(`${agent.site.key}/g${g}`, this.world.t);
+    }
+  }
+
+  private covers(agent: AgentHost, g: number): boolean {
     const state = agent.states[g];
     if (!state) return false;
     if (state.record.cert === null) return true;

@@ -119,6 +119,7 @@ export class Site {
     this.deleted[g] = false;
     this.ending[g] = false;
     this.released[g] = null;
+    this.data.copy(g).hadStandby = false;
     const incarnation = Math.max(...this.records.map((record) => record.incarnation)) + 1;
     const record = { ...(this.records[g] ?? this.world.reducers.emptyRecord), incarnation };
     this.records[g] = record;
