@@ -171,12 +171,14 @@ export class SiteActions implements GroupActions {
 
   async stopRunning(goal: { readonly reason: string }, { signal }: ActionOptions): Promise<void> {
     // The source of a switchover is stopped already, and its target may still be fetching what it lacks. A standby that
-    // never heard of the group has to, or the witness grants it to nobody. To any other one this site is silent: it is
-    // to look no fresher than what it got while the group ran.
-    const origin = readOrigin(this.#host.journal);
-    const isNews = origin === "own" && !this.#host.hasStandby();
+    // never heard of the group has to, or the witness grants it to nobody; also from a process that began stopped. To
+    // any other one this site is silent: it is to look no fresher than what it got while the group ran.
+    const { journal } = this.#host;
+    const origin = readOrigin(journal);
+    const isNews = (origin === "own" || origin === "held") && !this.#host.hasStandby();
     if (origin !== "held" && !isNews) await this.#host.stopServing();
     const unread = await this.#hold({ signal });
+    if (isNews) await this.#host.serve(journal.epoch() ?? lowestEpoch);
     refuseUnread(unread.filter(isWorkload));
     if (unread.length === 0) this.#host.notice({ code: "Stopped", message: goal.reason });
     else this.#host.notice({ code: "StopIncomplete", message: `${goal.reason}; ${sentenceOf(unread)}` });

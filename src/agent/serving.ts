@@ -80,14 +80,19 @@ export class GroupServing {
     return this.#hasStandby;
   }
 
-  #noteStandby(): void {
-    if (this.#durableSeq === 0 || this.#hasStandby) return;
-    this.#hasStandby = true;
+  /** The group has ended, and another one of its name begins: who had the former one forgets it. */
+  forgetStandby(): void {
+    this.#durableSeq = 0;
+    if (this.#hasStandby) this.#setStandby(false);
+  }
+
+  #setStandby(hasStandby: boolean): void {
+    this.#hasStandby = hasStandby;
     const { journal, log } = this.#options;
-    journal.putState(standbyRecord, true).catch((error: unknown) => {
+    journal.putState(standbyRecord, hasStandby).catch((error: unknown) => {
       // Said again, it is noted again.
-      this.#hasStandby = false;
-      log.warn({ error: safeError(error) }, "that a standby has the group could not be noted");
+      this.#hasStandby = !hasStandby;
+      log.warn({ error: safeError(error) }, "whether a standby has the group could not be noted");
     });
   }
 
@@ -123,7 +128,7 @@ export class GroupServing {
       source: withAcknowledged(capture, (position) => {
         capture.acknowledged(position);
         this.#durableSeq = Math.max(this.#durableSeq, position.durable);
-        this.#noteStandby();
+        if (this.#durableSeq > 0 && !this.#hasStandby) this.#setStandby(true);
         this.#acknowledged.raise();
       }),
       signal: stop.signal,

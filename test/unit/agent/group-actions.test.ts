@@ -290,7 +290,11 @@ test("a site that is stopped is silent to its standby; one that never heard of t
   await writeOrigin(news.journal, "own");
   news.hasStandby = false;
   await news.actions.stopRunning({ reason: "fenced" }, { signal });
-  expect(news.calls).toEqual(["close gate (own)", "demote (held)"]);
+  const served = ["close gate (own)", "demote (held)", "serve (held)"];
+  expect(news.calls).toEqual(served);
+  // The next process has to begin to.
+  await news.actions.stopRunning({ reason: "fenced" }, { signal });
+  expect(news.calls.slice(served.length)).toEqual(["close gate (held)", "demote (held)", "serve (held)"]);
   await news.actions.followPeer({ cert }, { signal });
   expect(news.calls).toContain("stop serving (held)");
   // What was only being brought up would look deleted.
