@@ -14,6 +14,8 @@ export interface GroupEndingOptions {
   readonly protocol: GroupProtocol;
   /** The group's object is at this site. */
   readonly hasObject: () => boolean;
+  /** The peer serves the group as well, as one that runs at both sites. */
+  readonly isOffered: () => boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -26,11 +28,14 @@ const farewellMs = 2000;
  * not be looked after for ever. What it goes on to believe is in docs/failover.md.
  */
 const releaseMaxMs = 600_000;
+/** For a peer that knows of the end to be heard to serve the group no more; one that died has it on its disk. */
+const withdrawMaxMs = 30_000;
 
 /** A group's end at this site, in the order that lets no other site start it: the standby's disk, then the witness. */
 export class GroupEnding {
   readonly #options: GroupEndingOptions;
   readonly #released = new Pulse();
+  readonly #withdrawn = new Pulse();
   #isReleased = false;
 
   constructor(options: GroupEndingOptions) {
@@ -41,6 +46,11 @@ export class GroupEnding {
   released(): void {
     this.#isReleased = true;
     this.#released.raise();
+  }
+
+  /** The peer does not serve the group at present. */
+  withdrawn(): void {
+    this.#withdrawn.raise();
   }
 
   /**
@@ -54,7 +64,7 @@ export class GroupEnding {
     await writeEnded(journal, true);
     log.info("the group was deleted; what runs here goes on unprotected once the peer and the witness know");
     this.#isReleased = false;
-    const hasEnded = (await this.#tellStandby()) && (await this.#tellWitness());
+    const hasEnded = (await this.#tellStandby()) && (await this.#hearPeer()) && (await this.#tellWitness());
     if (hasEnded) return true;
     protocol.setEnding(false);
     await writeEnded(journal, false);
@@ -93,6 +103,21 @@ export class GroupEnding {
       if (ended !== undefined && serving.durableSeq >= ended.head) return true;
       await this.#pause(serving.acknowledged);
     }
+  }
+
+  /** Of what the peer goes on serving, this site would begin the group anew, as the other's, once it has forgotten it. */
+  async #hearPeer(): Promise<boolean> {
+    const { isOffered, clock, log } = this.#options;
+    const untilMs = clock.monotonicMs() + withdrawMaxMs;
+    while (isOffered()) {
+      if (this.#isOver) return false;
+      if (clock.monotonicMs() >= untilMs) {
+        log.warn("the peer knows of the group's end and was not heard to serve it no more");
+        return true;
+      }
+      await this.#pause(this.#withdrawn);
+    }
+    return !this.#isOver;
   }
 
   async #tellWitness(): Promise<boolean> {

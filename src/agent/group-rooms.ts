@@ -46,6 +46,8 @@ export interface RoomsOptions {
   readonly onReleased: ProtocolOptions["onReleased"];
   /** The other site of the group, as far as it is known. */
   readonly peer: () => string | undefined;
+  /** The peer serves the group, by its last word. */
+  readonly isOffered: () => boolean;
   /** What is at this site is no copy: its object here is the group's own. */
   readonly isTruth: () => boolean;
 }

@@ -61,8 +61,8 @@ export class GroupRuntime {
   #offeredBy: string | undefined;
   /** Opened as what a deleted group left behind. */
   readonly #bornOrphaned: boolean;
-  /** Since this was opened, the peer has been heard not to serve the group. */
-  #withdrawn = false;
+  /** By the last word of the peer; undefined before the first. */
+  #isOffered: boolean | undefined;
   #hasEnd = false;
 
   /** Throws JournalCorrupt, JournalVersion or JournalFull. */
@@ -83,6 +83,7 @@ export class GroupRuntime {
       onAdopting: () => this.#adoptRunning(),
       onReleased: (held) => this.#released(held),
       peer: () => this.#peer(),
+      isOffered: () => this.#isOffered === true,
       isTruth: () => this.#isTruth,
     });
     const { covered } = this.#rooms;
@@ -212,8 +213,10 @@ export class GroupRuntime {
 
   /** The peer serves the group: this site pulls it, unless it ever ran it itself. */
   offered(): void {
+    const isNew = this.#isOffered === false;
+    this.#isOffered = true;
     // A group that has just ended is offered until its end is known everywhere; one of its name may begin later.
-    if (this.orphaned && !this.#bornOrphaned && !this.#withdrawn) return;
+    if (this.orphaned && !this.#bornOrphaned && !isNew) return;
     if (this.#rooms.merging.isOn) {
       this.#rooms.merging.begin();
       return;
@@ -224,7 +227,8 @@ export class GroupRuntime {
 
   /** The peer does not serve the group at present. */
   withdrawn(): void {
-    this.#withdrawn = true;
+    this.#isOffered = false;
+    this.#rooms.ending.withdrawn();
   }
 
   command(command: Command): void {
@@ -313,6 +317,8 @@ export class GroupRuntime {
     if (this.#hasEnd) return;
     this.#hasEnd = true;
     this.#log.info("the group was deleted at its source; the copies here stay");
+    // Where both sites serve: what the source has let go of is not to come back to it from here.
+    this.#rooms.serving.stopServing();
     void Promise.all([this.#applying.stop(), this.#rooms.merging.stop()])
       .then(() => this.#rooms.ending.atStandby(() => this.orphaned))
       .then(this.#options.onOrphaned)
@@ -361,7 +367,9 @@ export class GroupRuntime {
     // Only a lease that ran out in the last moment can have taken it down; nobody else will run it.
     if (held && readOrigin(this.journal) === "held") await this.#rooms.host.bringBack(this.#options);
     this.#rooms.ending.released();
-    return this.object !== undefined && !this.orphaned;
+    const isBack = this.object !== undefined && !this.orphaned;
+    if (isBack) this.#rooms.serving.forgetStandby();
+    return isBack;
   }
 
   /** Ends everything in order; what runs at the site goes on. Of a group that has ended nothing is remembered. */

@@ -16,6 +16,8 @@ export interface Followed {
 }
 
 const askEveryMs = 300;
+/** The start that a restarted agent has gone on with is told as no move: everything being up for this long is enough. */
+const upForMs = 60_000;
 
 /**
  * Shows the phases of a move as they come, with the time since it was asked for, until it is done or refused. Ctrl-C
@@ -24,13 +26,16 @@ const askEveryMs = 300;
 export async function followMove(client: KubeClient, move: Followed, terminal: Terminal): Promise<void> {
   const begunMs = Date.now();
   let shown = "";
+  let upSinceMs = Infinity;
   try {
     while (Date.now() - begunMs < move.timeoutMs) {
       const group = await getGroup(client, move.name, terminal.signal);
       const line = phaseOf(group);
       if (line !== shown) terminal.out(`${elapsed(begunMs)}  ${line}\n`);
       shown = line;
-      if (isOver(group, move, begunMs, terminal)) return;
+      if (!isUp(group)) upSinceMs = Infinity;
+      else if (upSinceMs === Infinity) upSinceMs = Date.now();
+      if (isOver(group, move, { begunMs, isUp: Date.now() - upSinceMs >= upForMs }, terminal)) return;
       await delay(askEveryMs, undefined, { signal: terminal.signal });
     }
     terminal.err(`not finished within ${move.timeoutMs / 1000} s. ${goesOn(move.name, terminal)}\n`);
@@ -41,7 +46,17 @@ export async function followMove(client: KubeClient, move: Followed, terminal: T
   terminal.setExitCode(exitCodes.pending);
 }
 
-function isOver({ status }: StoredGroup, move: Followed, begunMs: number, terminal: Terminal): boolean {
+/** Everything of the group has been brought up at this site, ready or not. */
+function isUp({ status: { role, conditions = [] } }: StoredGroup): boolean {
+  return role === "active" && conditions.some(({ type, status }) => type === "Ready" && status === "True");
+}
+
+function isOver(
+  { status }: StoredGroup,
+  move: Followed,
+  { begunMs, isUp }: { readonly begunMs: number; readonly isUp: boolean },
+  terminal: Terminal,
+): boolean {
   const { lastRequest: last, lastFailover: moved } = status;
   if (last?.id !== move.request || last.at === move.answeredAt) return false;
   if (last.outcome === "Refused") {
@@ -50,8 +65,11 @@ function isOver({ status }: StoredGroup, move: Followed, begunMs: number, termin
     return true;
   }
   if (last.outcome !== "Done") return false;
+  // Granted is not started: where the group comes to, its objects come up wave by wave.
+  const isTold = moved !== undefined && moved.epoch === status.epoch;
+  if (status.role === "active" && !isTold && !isUp) return false;
   terminal.out(`${elapsed(begunMs)}  done: ${last.message ?? ""}\n`);
-  for (const { event, at, detail } of (moved?.to === move.to ? moved.timeline : undefined) ?? []) {
+  for (const { event, at, detail } of (isTold ? moved.timeline : undefined) ?? []) {
     terminal.out(`           ${at}  ${event}${detail === undefined || detail === "" ? "" : `: ${detail}`}\n`);
   }
   return true;

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { groupApi } from "../../src/config/group.ts";
 import { metricTable } from "../../src/telemetry/metrics.ts";
 import { marks, type KubeObject } from "../../src/objects/object.ts";
 import { waitFor } from "../pair/wait.ts";
@@ -316,10 +317,12 @@ describe("what is single", () => {
 
   it("runs nowhere else when the group ends, and what runs goes on", async () => {
     await scene.bed.kubectl("west", ["delete", "protectiongroup", group, "--timeout=60s"]);
-    await delay(5000);
+    await scene.untilStatus("orphaned", "east", group, ({ state }) => state === "Orphaned");
     await scene.apply("west", configMap("shop", "after-the-end", {}));
     await delay(3000);
     expect(await scene.find("east", configMap("shop", "after-the-end"))).toBeUndefined();
+    // Not begun anew by what the other site had of it.
+    expect(await scene.find("west", { ...groupApi, metadata: { name: group } })).toBeUndefined();
     await expectReplicas(web, 3, 3);
     await expectReplicas(leader, 0, 1);
   });

@@ -25,6 +25,7 @@ import { StateFile } from "../../../src/journal/state.ts";
 import { Discovery } from "../../../src/kube/discovery.ts";
 import { EventWriter } from "../../../src/kube/events.ts";
 import { type KubeObject, marks } from "../../../src/objects/object.ts";
+import { hashOf } from "../../../src/objects/record.ts";
 import { silentLog } from "../../../src/telemetry/log.ts";
 import { GroupsServer } from "./groups-server.ts";
 
@@ -153,6 +154,30 @@ test("a group that is created while what another of its name left behind is clos
   await vi.waitFor(() => expect(set.runtimes[0]?.orphaned).toBe(false), waitMs);
   expect(set.runtimes[0]?.object?.metadata.uid).toBe("2");
   expect(set.runtimes[0]?.journal.synced).toBe(false);
+});
+
+test("a site that runs a group beside its peer serves nothing of it any more once it knows of its end", async () => {
+  const journal = Journal.open({ path: journalPath(root, "shop"), group: "shop" });
+  const { spec } = shop() as KubeObject & { spec: object };
+  const object = JSON.stringify({ ...shop(), spec: { ...spec, mode: "ActiveActive" } });
+  const record = { key, seq: 1, hash: hashOf(object, "[]"), object, managers: "[]" };
+  const commit = { epoch: "7.1", complete: true };
+  await journal.commit({ ...commit, position: { ring: "r", seq: 1 }, records: [record] }, { signal: never });
+  await writeOrigin(journal, "copy");
+  journal.close();
+  await set.openJournals();
+  const [runtime] = set.runtimes;
+  if (runtime === undefined) throw new Error("the group was not opened");
+  // The peer was asked before it had opened the group.
+  runtime.withdrawn();
+  runtime.offered();
+  expect(runtime.view().serving).toBe(true);
+  const end = { ...record, seq: 2, hash: "", object: undefined };
+  await runtime.journal.commit({ ...commit, position: { ring: "r", seq: 2 }, records: [end] }, { signal: never });
+  expect(runtime.view().serving).toBe(false);
+  // The peer goes on offering it until it has heard everybody.
+  runtime.offered();
+  expect(runtime.view().serving).toBe(false);
 });
 
 test("a group of which it cannot be noted that it ran here is left alone, and opened when that can be", async () => {
