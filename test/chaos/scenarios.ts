@@ -1,6 +1,7 @@
 /** Rows of the case table of docs/failover.md, and the points of a move at which a process is lost. */
 import { setTimeout as delay } from "node:timers/promises";
 import { actionBegun, actionDone } from "../../src/failover/runner/action-queue.ts";
+import { waitFor } from "../pair/wait.ts";
 import { onLogLine } from "./log-watch.ts";
 import type { SiteName, Stage } from "./stage.ts";
 
@@ -172,24 +173,71 @@ const switchoverActions: readonly { readonly action: string; readonly at: SiteNa
   { action: "followPeer", at: "east" },
 ];
 
+/** What a site does that comes back: it keeps what it wrote by itself, and follows. */
+const returnActions: typeof switchoverActions = [
+  { action: "saveDivergence", at: "east" },
+  { action: "followPeer", at: "east" },
+];
+
+/** Two busy cores: what a status comes later than what it tells. */
+const takenLimitMs = 30_000;
+
 type Victim = "east/agent" | "west/agent" | "witness" | "east/guard" | "west/guard";
 const victims: readonly Victim[] = ["east/agent", "west/agent", "witness", "east/guard", "west/guard"];
 
-function atPoint(action: string, at: SiteName, message: string, victim: Victim): Scenario {
+interface Point {
+  readonly action: string;
+  readonly at: SiteName;
+  readonly message: string;
+  readonly victim: Victim;
+}
+
+/** What leads to the points of a move. */
+interface Move {
+  readonly name: string;
+  /** As it is told of a point; "" where the action alone tells it. */
+  readonly when: string;
+  /** What has to have happened before. */
+  readonly prepare: (stage: Stage) => Promise<void>;
+  readonly begin: (stage: Stage) => Promise<void>;
+}
+
+const switchover: Move = {
+  name: "switchover",
+  when: "",
+  prepare: async () => undefined,
+  // Whoever takes the order may be killed before it has answered.
+  begin: (stage) => stage.switchOver().catch(() => undefined),
+};
+
+/** East was cut off, went on writing, and lost the group. */
+const comingBack: Move = {
+  name: "return",
+  when: " after a takeover",
+  prepare: async (stage) => {
+    await isolate(stage);
+    const taken = async () => ((await stage.statusOf("west"))?.role === "active" ? true : undefined);
+    const limitMs = stage.timing.startBoundMs + takenLimitMs;
+    await waitFor("west to take over", taken, { limitMs, signal: stage.options.signal });
+  },
+  begin: ({ bed }) => bed.faults.heal(),
+};
+
+function atPoint(move: Move, { action, at, message, victim }: Point): Scenario {
   const moment = message === actionBegun ? "begun" : "done";
   return {
-    name: `switchover-${action}-${moment}-${victim.replace("/", "-")}`,
-    what: `${victim} is killed with ${action} at ${at} ${moment}, and comes back`,
+    name: `${move.name}-${action}-${moment}-${victim.replace("/", "-")}`,
+    what: `${victim} is killed with ${action} at ${at} ${moment}${move.when}, and comes back`,
     runs: "anyone",
     faults: async (stage) => {
+      await move.prepare(stage);
       const reached = onLogLine(stage.pair.process(at).logPath, stage.options.signal, (line) => {
         return line.includes(`"msg":"${message}"`) && line.includes(`"action":"${action}"`);
       });
-      // Whoever takes the order may be killed before it has answered.
-      const ordered = stage.switchOver().catch(() => undefined);
-      if (!(await reached)) throw new Error(`the switchover never came to ${action} ${moment} at ${at}`);
+      const begun = move.begin(stage);
+      if (!(await reached)) throw new Error(`the ${move.name} never came to ${action} ${moment} at ${at}`);
       await lose(stage, victim);
-      await ordered;
+      await begun;
     },
   };
 }
@@ -207,9 +255,15 @@ async function lose(stage: Stage, victim: Victim): Promise<void> {
   else stage.pair.startGuard(site);
 }
 
-const points = switchoverActions.flatMap(({ action, at }) =>
-  [actionBegun, actionDone].flatMap((message) => victims.map((victim) => atPoint(action, at, message, victim))),
-);
+function pointsOf(move: Move, actions: typeof switchoverActions): Scenario[] {
+  return actions.flatMap(({ action, at }) =>
+    [actionBegun, actionDone].flatMap((message) =>
+      victims.map((victim) => atPoint(move, { action, at, message, victim })),
+    ),
+  );
+}
+
+const points = [...pointsOf(switchover, switchoverActions), ...pointsOf(comingBack, returnActions)];
 
 /** Two single faults at once, drawn from `random`. */
 export function doubleFault(random: () => number): Scenario {
