@@ -1,5 +1,6 @@
 import type { Journal } from "../journal/journal.ts";
 import { safeError, type Log } from "../telemetry/log.ts";
+import type { NamespacesHere } from "./group-namespaces.ts";
 import { readOrigin } from "./origin.ts";
 
 /** Namespaces of a group that are another one's here, for the next process. */
@@ -8,7 +9,9 @@ const recordName = "agent/taken";
 export interface ClaimsOptions {
   readonly journal: Journal;
   /** Namespaces of the group at this site, by the spec in force and what has come of it; undefined before the first. */
-  readonly wanted: () => readonly string[] | undefined;
+  readonly wanted: () => NamespacesHere | undefined;
+  /** What the capture of the site's objects leaves to other groups, which are named. */
+  readonly leftOut: () => ReadonlyMap<string, string>;
   /** The other groups at this site, as far as they are open. */
   readonly others: () => readonly Claimant[];
   /** It is known that no group of that name has anything at this site. */
@@ -50,12 +53,14 @@ export class GroupClaims {
 
   /** Namespaces that are the group's here. */
   get namespaces(): string[] {
-    return (this.#options.wanted() ?? []).filter((name) => !this.#taken.has(name));
+    return (this.#options.wanted()?.namespaces ?? []).filter((name) => !this.#taken.has(name));
   }
 
-  /** Name of the other group that has a namespace. */
+  /** Name of the other group that has a namespace, or to which it was left and that is not known to have it no more. */
   holderOf(namespace: string): string | undefined {
-    return this.#options.others().find(({ claims }) => claims.namespaces.includes(namespace))?.name;
+    const found = this.#options.others().find(({ claims }) => claims.namespaces.includes(namespace));
+    const had = this.#taken.get(namespace);
+    return found?.name ?? (this.#mayHave(had, namespace) ? had : undefined);
   }
 
   /** Its first spec has come into force. */
@@ -74,11 +79,14 @@ export class GroupClaims {
       return { name, isBefore: claims.#isBefore(this), namespaces: new Set(claims.namespaces) };
     });
     const next = new Map<string, string>();
-    for (const name of wanted) {
+    const leftOut = this.#options.leftOut();
+    // While not all is known, what it left to others it may still want.
+    const before = wanted.whole ? [] : this.#taken.keys();
+    for (const name of new Set([...wanted.namespaces, ...leftOut.keys(), ...before])) {
       // What it left to another group once it takes only when that one is known to have it no more.
-      const had = this.#taken.get(name);
+      const had = this.#taken.get(name) ?? leftOut.get(name);
       const found = others.find((each) => (had !== undefined || each.isBefore) && each.namespaces.has(name));
-      const holder = found?.name ?? (this.#mayHave(had) ? had : undefined);
+      const holder = found?.name ?? (this.#mayHave(had, name) ? had : undefined);
       if (holder !== undefined) next.set(name, holder);
     }
     if (JSON.stringify([...next]) === JSON.stringify([...this.#taken])) return false;
@@ -92,11 +100,13 @@ export class GroupClaims {
     return true;
   }
 
-  /** Whether what a group has at this site is not known: an agent that starts opens one group after the other. */
-  #mayHave(name: string | undefined): boolean {
+  /** Whether a group may have the namespace for all that is known: an agent that starts opens one after the other. */
+  #mayHave(name: string | undefined, namespace: string): boolean {
     if (name === undefined || this.#options.isGone(name)) return false;
-    const holder = this.#options.others().find((other) => other.name === name);
-    return holder === undefined || holder.claims.#options.wanted() === undefined;
+    const holder = this.#options.others().find((other) => other.name === name)?.claims;
+    if (holder === undefined) return true;
+    const has = holder.#options.wanted();
+    return has === undefined || (!has.whole && !holder.taken.has(namespace));
   }
 
   #isBefore(other: GroupClaims): boolean {

@@ -72,12 +72,11 @@ export class GroupEnding {
   }
 
   /**
-   * At the standby, with the end in its journal. Resolves when nothing is left to be said, or the group is there again:
-   * `isGone` says whether it is not.
+   * At the standby, with the end in its journal, of which its protocol has been told. Resolves when nothing is left to
+   * be said, or the group is there again: `isGone` says whether it is not.
    */
   async atStandby(isGone: () => boolean): Promise<void> {
     const { protocol, clock, signal } = this.#options;
-    protocol.setEnding(true);
     const untilMs = clock.monotonicMs() + releaseMaxMs;
     await clock.sleep(farewellMs, { signal });
     const isDue = () => isGone() && !this.#isReleased && protocol.isRunning && clock.monotonicMs() < untilMs;

@@ -177,8 +177,14 @@ export class SiteActions implements GroupActions {
     const origin = readOrigin(journal);
     const isNews = (origin === "own" || origin === "held") && !this.#host.hasStandby();
     if (origin !== "held" && !isNews) await this.#host.stopServing();
-    const unread = await this.#hold({ signal });
-    if (isNews) await this.#host.serve(journal.epoch() ?? lowestEpoch);
+    let unread: readonly string[];
+    try {
+      unread = await this.#hold({ signal });
+    } finally {
+      // Whatever could not be taken down: it is what the holder has.
+      if (isNews && readOrigin(journal) === "held" && !signal.aborted)
+        await this.#host.serve(journal.epoch() ?? lowestEpoch);
+    }
     refuseUnread(unread.filter(isWorkload));
     if (unread.length === 0) this.#host.notice({ code: "Stopped", message: goal.reason });
     else this.#host.notice({ code: "StopIncomplete", message: `${goal.reason}; ${sentenceOf(unread)}` });

@@ -10,7 +10,7 @@ import { lowestEpoch, SiteActions } from "./group-actions.ts";
 import { actionsByMode, MergedActions } from "./merged-actions.ts";
 import { GroupMerging } from "./merging.ts";
 import { GroupGate } from "./group-gate.ts";
-import { GroupNamespaces } from "./group-namespaces.ts";
+import { GroupNamespaces, type NamespacesHere } from "./group-namespaces.ts";
 import { GroupSpecs } from "./group-spec.ts";
 import { Happenings } from "./happenings.ts";
 import { Holding } from "./holding.ts";
@@ -109,8 +109,10 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const claims = new GroupClaims({
     ...common,
     wanted,
+    leftOut: () => serving.capture?.leftOut ?? new Map(),
     onChange: () => {
       applier.restart();
+      if (merging.isOn) merging.merger.reconsider();
       report.reconsider();
     },
   });
@@ -184,7 +186,7 @@ function wantedBy(
   options: { readonly site: string; readonly journal: Journal },
   specs: GroupSpecs,
   serving: GroupServing,
-): () => readonly string[] | undefined {
+): () => NamespacesHere | undefined {
   const namespaces = new GroupNamespaces(options);
   return () => {
     const spec = specs.group?.spec;
@@ -192,6 +194,7 @@ function wantedBy(
     const { capture } = serving;
     const read = capture?.namespaces ?? [];
     if (capture?.synced === true) return namespaces.here(spec, read);
-    return [...new Set([...namespaces.here(spec, undefined), ...read])].sort();
+    const known = namespaces.here(spec, undefined);
+    return { ...known, namespaces: [...new Set([...known.namespaces, ...read])].sort() };
   };
 }

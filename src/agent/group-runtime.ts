@@ -59,8 +59,8 @@ export class GroupRuntime {
   readonly #rooms: GroupRooms;
   readonly #applying: Background;
   #offeredBy: string | undefined;
-  /** Opened as what a deleted group left behind. */
-  readonly #bornOrphaned: boolean;
+  /** Opened as what a deleted group left behind, and nothing else since. */
+  #bornOrphaned: boolean;
   /** By the last word of the peer; undefined before the first. */
   #isOffered: boolean | undefined;
   #hasEnd = false;
@@ -134,6 +134,12 @@ export class GroupRuntime {
     return this.#rooms.merging.isOn ? "own" : readOrigin(this.journal);
   }
 
+  /** Nothing of a group is known here but its name. */
+  get isEmpty(): boolean {
+    const isUnknown = this.group === undefined && this.object === undefined && this.#isOffered !== true;
+    return isUnknown && readOrigin(this.journal) === "none" && !this.journal.synced;
+  }
+
   get group(): ProtectionGroup | undefined {
     return this.#rooms.specs.group;
   }
@@ -159,8 +165,8 @@ export class GroupRuntime {
 
   /** To be called now and then: which namespaces the group has, and which the others have, may have changed. */
   refreshNamespaces(): void {
-    const { claims, serving, gate, merging } = this.#rooms;
-    if (claims.refresh() && merging.isOn) merging.merger.reconsider();
+    const { claims, serving, gate } = this.#rooms;
+    claims.refresh();
     serving.capture?.reconsiderNamespaces();
     gate.refresh();
   }
@@ -225,8 +231,9 @@ export class GroupRuntime {
     if (origin === "none" || origin === "copy") this.#rooms.host.pull();
   }
 
-  /** The peer does not serve the group at present. */
-  withdrawn(): void {
+  /** A site does not serve the group at present. */
+  withdrawn(site: string): void {
+    if (site !== this.#peer()) return;
     this.#isOffered = false;
     this.#rooms.ending.withdrawn();
   }
@@ -301,7 +308,8 @@ export class GroupRuntime {
   #committed(keys: readonly ObjectKey[]): void {
     if (this.#rooms.specs.readJournal()) this.#rooms.shown.check();
     if (keys.some((key) => key.startsWith("/Namespace//"))) this.refreshNamespaces();
-    if (this.orphaned && !this.#bornOrphaned) this.#orphan();
+    if (!this.orphaned) this.#bornOrphaned = false;
+    else if (!this.#bornOrphaned) this.#orphan();
     this.#options.onChange();
   }
 
@@ -317,6 +325,8 @@ export class GroupRuntime {
     if (this.#hasEnd) return;
     this.#hasEnd = true;
     this.#log.info("the group was deleted at its source; the copies here stay");
+    // Before anything that takes time: the source, which knows that the end is on this disk, may be silent from now on.
+    this.#rooms.protocol.setEnding(true);
     // Where both sites serve: what the source has let go of is not to come back to it from here.
     this.#rooms.serving.stopServing();
     void Promise.all([this.#applying.stop(), this.#rooms.merging.stop()])

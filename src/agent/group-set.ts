@@ -229,14 +229,14 @@ export class GroupSet {
 
   /** All groups of this site are known, and none of that name has anything here. */
   #isGone(name: string): boolean {
-    const entry = this.#entries.get(name);
-    if (entry !== undefined) return entry.runtime.orphaned;
+    const runtime = this.#entries.get(name)?.runtime;
+    if (runtime !== undefined && !(this.#isListed && runtime.isEmpty)) return runtime.orphaned;
     return this.#isListed && !this.#closing.has(name) && !this.#unopened.has(name);
   }
 
   #offered(site: string, update: GroupsUpdate): void {
     const served = new Set(update.groups.map(({ name }) => name));
-    for (const { runtime } of this.#entries.values()) if (!served.has(runtime.name)) runtime.withdrawn();
+    for (const { runtime } of this.#entries.values()) if (!served.has(runtime.name)) runtime.withdrawn(site);
     for (const [name, by] of this.#early) if (by === site && !served.has(name)) this.#early.delete(name);
     for (const [name, meanwhile] of this.#closing) {
       if (served.has(name)) meanwhile.offeredBy = site;

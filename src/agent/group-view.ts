@@ -20,7 +20,7 @@ export function viewOf(group: GroupRooms, orphaned: boolean) {
     // What does nothing is told once it is known what the group holds.
     specWarnings: [
       ...specs.warnings(report?.synced === true ? capture?.keys() : undefined),
-      ...[...(report?.leftOut ?? []), ...group.claims.taken].map(
+      ...[...new Map([...(report?.leftOut ?? []), ...group.claims.taken])].map(
         ([name, of]) => `namespace ${name} is left out: it belongs to the group ${of} here`,
       ),
     ],

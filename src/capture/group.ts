@@ -262,13 +262,18 @@ export class GroupCapture implements ChangeSource {
     return this.#canary.state();
   }
 
+  /** Selected namespaces that other groups have, with the names of these. */
+  get leftOut(): ReadonlyMap<string, string> {
+    return this.#follower.leftOut;
+  }
+
   /** What status shows. Goes through the whole group: not for every change. */
   report(): CaptureReport {
     return {
       synced: this.#synced,
       objectCount: this.#ring.liveCount,
       namespaces: this.namespaces,
-      leftOut: this.#follower.leftOut,
+      leftOut: this.leftOut,
       pulledIn: this.#follower.pulledIn(),
       podOwners: this.#follower.podOwners(),
       lag: this.lag,

@@ -65,9 +65,10 @@ function isOver(
     return true;
   }
   if (last.outcome !== "Done") return false;
-  // Granted is not started: where the group comes to, its objects come up wave by wave.
+  // Granted is not started: where the group comes to, its objects come up wave by wave. The other site follows by then.
   const isTold = moved !== undefined && moved.epoch === status.epoch;
-  if (status.role === "active" && !isTold && !isUp) return false;
+  const follows = status.state === "Standby" || status.state === "Orphaned";
+  if (!follows && !isTold && !isUp) return false;
   terminal.out(`${elapsed(begunMs)}  done: ${last.message ?? ""}\n`);
   for (const { event, at, detail } of (isTold ? moved.timeline : undefined) ?? []) {
     terminal.out(`           ${at}  ${event}${detail === undefined || detail === "" ? "" : `: ${detail}`}\n`);

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { GroupClaims } from "../../../src/agent/claims.ts";
+import type { NamespacesHere } from "../../../src/agent/group-namespaces.ts";
 import { Journal } from "../../../src/journal/journal.ts";
 import { silentLog } from "../../../src/telemetry/log.ts";
 
@@ -13,12 +14,13 @@ class Site {
   readonly gone = new Set<string>();
   readonly #journals = new Map<string, Journal>();
 
-  start(name: string, wanted: () => readonly string[] | undefined): GroupClaims {
+  start(name: string, wanted: () => NamespacesHere | undefined, leftOut: Record<string, string> = {}): GroupClaims {
     const journal = Journal.open({ path: join(folder, `${name}.db`), group: name });
     this.#journals.set(name, journal);
     const claims = new GroupClaims({
       journal,
       wanted,
+      leftOut: () => new Map(Object.entries(leftOut)),
       others: () => [...this.open].flatMap(([other, each]) => (other === name ? [] : [{ name: other, claims: each }])),
       isGone: (other) => this.gone.has(other),
       onChange: () => undefined,
@@ -45,7 +47,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const shop = (): readonly string[] => ["shop"];
+const whole = (...namespaces: readonly string[]): NamespacesHere => ({ namespaces, whole: true });
+const shop = (): NamespacesHere => whole("shop");
 
 /** What `second` left to `first` in a process that is over by now. */
 async function earlier(): Promise<void> {
@@ -73,11 +76,11 @@ it("what a group left to one that cannot be opened, or whose spec is not known y
   const second = site.start("second", shop);
   second.refresh();
   expect(second.namespaces).toEqual([]);
-  let spec: readonly string[] | undefined;
+  let spec: NamespacesHere | undefined;
   site.start("first", () => spec);
   second.refresh();
   expect(second.namespaces).toEqual([]);
-  spec = ["elsewhere"];
+  spec = whole("elsewhere");
   second.refresh();
   expect(second.namespaces).toEqual(["shop"]);
 });
@@ -85,7 +88,7 @@ it("what a group left to one that cannot be opened, or whose spec is not known y
 it("a group whose own spec is not known yet does not forget what it left to others", async () => {
   await earlier();
   await using site = new Site();
-  let spec: readonly string[] | undefined;
+  let spec: NamespacesHere | undefined;
   const second = site.start("second", () => spec);
   spec = shop();
   expect(second.namespaces).toEqual([]);
@@ -99,4 +102,36 @@ it("what a group left to one that has ended is its own", async () => {
   expect(second.refresh()).toBe(true);
   expect(second.namespaces).toEqual(["shop"]);
   expect(second.refresh()).toBe(false);
+});
+
+it("what a group left to one whose objects are not all read yet it does not take, whatever is selected by labels", async () => {
+  await earlier();
+  await using site = new Site();
+  // Neither knows yet what its labels select.
+  let [ours, theirs]: [NamespacesHere, NamespacesHere] = [
+    { namespaces: [], whole: false },
+    { namespaces: [], whole: false },
+  ];
+  const second = site.start("second", () => ours);
+  site.start("first", () => theirs);
+  second.refresh();
+  expect(second.taken).toEqual(new Map([["shop", "first"]]));
+  expect(second.holderOf("shop"), "asked by its capture").toBe("first");
+  ours = shop();
+  second.refresh();
+  expect(second.namespaces).toEqual([]);
+  theirs = whole("elsewhere");
+  expect(second.holderOf("shop")).toBeUndefined();
+  second.refresh();
+  expect(second.namespaces).toEqual(["shop"]);
+});
+
+it("what a capture leaves to another group is not claimed, though this group was here first", async () => {
+  await using site = new Site();
+  const first = site.start("first", () => whole("mine"), { shop: "second" });
+  const second = site.start("second", shop);
+  first.refresh();
+  second.refresh();
+  expect(first.taken).toEqual(new Map([["shop", "second"]]));
+  expect(second.namespaces).toEqual(["shop"]);
 });

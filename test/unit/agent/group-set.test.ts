@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { AdmissionGates } from "../../../src/admission/gates.ts";
+import type { GroupRuntime } from "../../../src/agent/group-runtime.ts";
 import { GroupSet } from "../../../src/agent/group-set.ts";
 import { journalPath } from "../../../src/agent/group-journal.ts";
 import { GuardDesk } from "../../../src/agent/guards.ts";
@@ -156,27 +157,58 @@ test("a group that is created while what another of its name left behind is clos
   expect(set.runtimes[0]?.journal.synced).toBe(false);
 });
 
-test("a site that runs a group beside its peer serves nothing of it any more once it knows of its end", async () => {
+const bothText = JSON.stringify({ ...shop(), spec: { ...(shop()["spec"] as object), mode: "ActiveActive" } });
+const spec = { key, hash: hashOf(bothText, "[]"), object: bothText, managers: "[]" };
+const end = { key, hash: "", object: undefined, managers: "[]" };
+
+/** What comes next from the source. */
+async function receive(journal: Journal, record: typeof spec | typeof end): Promise<void> {
+  const seq = (journal.position()?.seq ?? 0) + 1;
+  const position = { ring: "r", seq };
+  await journal.commit({ epoch: "7.1", position, records: [{ ...record, seq }], complete: true }, { signal: never });
+}
+
+async function opened(...received: readonly (typeof spec | typeof end)[]): Promise<GroupRuntime> {
   const journal = Journal.open({ path: journalPath(root, "shop"), group: "shop" });
-  const { spec } = shop() as KubeObject & { spec: object };
-  const object = JSON.stringify({ ...shop(), spec: { ...spec, mode: "ActiveActive" } });
-  const record = { key, seq: 1, hash: hashOf(object, "[]"), object, managers: "[]" };
-  const commit = { epoch: "7.1", complete: true };
-  await journal.commit({ ...commit, position: { ring: "r", seq: 1 }, records: [record] }, { signal: never });
+  for (const record of received) await receive(journal, record);
   await writeOrigin(journal, "copy");
   journal.close();
   await set.openJournals();
   const [runtime] = set.runtimes;
   if (runtime === undefined) throw new Error("the group was not opened");
+  return runtime;
+}
+
+test("a site that runs a group beside its peer serves nothing of it any more once it knows of its end", async () => {
+  const runtime = await opened(spec);
   // The peer was asked before it had opened the group.
-  runtime.withdrawn();
+  runtime.withdrawn("west");
   runtime.offered();
   expect(runtime.view().serving).toBe(true);
-  const end = { ...record, seq: 2, hash: "", object: undefined };
-  await runtime.journal.commit({ ...commit, position: { ring: "r", seq: 2 }, records: [end] }, { signal: never });
+  await receive(runtime.journal, end);
   expect(runtime.view().serving).toBe(false);
   // The peer goes on offering it until it has heard everybody.
+  runtime.withdrawn("north");
   runtime.offered();
+  expect(runtime.view().serving).toBe(false);
+});
+
+test("a standby takes over nothing from the moment it has the group's end on its disk", async () => {
+  const runtime = await opened(spec);
+  await vi.waitFor(() => expect(runtime.view().failover).toBeDefined(), waitMs);
+  await receive(runtime.journal, end);
+  runtime.command({ verb: "failover", to: "east", epoch: "", nonce: "1" });
+  expect(runtime.outcomes).toMatchObject([{ ok: false, code: "Ending" }]);
+});
+
+test("what an ended group left behind can be a group again, and end again", async () => {
+  const runtime = await opened(end);
+  expect(runtime.orphaned).toBe(true);
+  runtime.offered();
+  await receive(runtime.journal, spec);
+  expect(runtime.orphaned).toBe(false);
+  expect(runtime.view().serving).toBe(true);
+  await receive(runtime.journal, end);
   expect(runtime.view().serving).toBe(false);
 });
 
