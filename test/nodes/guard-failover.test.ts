@@ -65,7 +65,8 @@ async function beats(site: string): Promise<void> {
 }
 
 async function settled(active: string, standby: string): Promise<void> {
-  const options = { limitMs: patienceMs, signal };
+  // A site that comes back waits for its pods to end, which a kubelet gives 30 s.
+  const options = { limitMs: 2 * patienceMs, signal };
   await pair.waitActive(active, group, options);
   await pair.waitSynced(standby, group, options);
   const armed = await pair.waitForStatus(active, group, "armed", (status) => hasCondition(status, "Armed"), options);
