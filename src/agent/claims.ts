@@ -68,13 +68,10 @@ export class GroupClaims {
     if (this.#since === Infinity) this.#since = begun++;
   }
 
-  /**
-   * To be called when namespaces of this group or of others may have changed. Before the first spec nothing changes.
-   * True when what is taken has.
-   */
-  refresh(): boolean {
+  /** To be called when namespaces of this group or of others may have changed. Before the first spec nothing changes. */
+  refresh(): void {
     const wanted = this.#options.wanted();
-    if (wanted === undefined) return false;
+    if (wanted === undefined) return;
     const others = this.#options.others().map(({ name, claims }) => {
       return { name, isBefore: claims.#isBefore(this), namespaces: new Set(claims.namespaces) };
     });
@@ -89,7 +86,7 @@ export class GroupClaims {
       const holder = found?.name ?? (this.#mayHave(had, name) ? had : undefined);
       if (holder !== undefined) next.set(name, holder);
     }
-    if (JSON.stringify([...next]) === JSON.stringify([...this.#taken])) return false;
+    if (JSON.stringify([...next]) === JSON.stringify([...this.#taken])) return;
     this.#taken = next;
     const { journal, log, onChange } = this.#options;
     onChange();
@@ -97,7 +94,6 @@ export class GroupClaims {
     journal.putState(recordName, Object.fromEntries(next)).catch((error: unknown) => {
       log.warn({ error: safeError(error) }, "which namespaces belong to other groups could not be noted");
     });
-    return true;
   }
 
   /** Whether a group may have the namespace for all that is known: an agent that starts opens one after the other. */

@@ -31,6 +31,14 @@ const releaseMaxMs = 600_000;
 /** For a peer that knows of the end to be heard to serve the group no more; one that died has it on its disk. */
 const withdrawMaxMs = 30_000;
 
+interface EndingStep {
+  readonly isDone: () => boolean;
+  /** Raised when it may be done. */
+  readonly pulse: Pulse;
+  readonly maxMs: number;
+  readonly otherwise: string;
+}
+
 /** A group's end at this site, in the order that lets no other site start it: the standby's disk, then the witness. */
 export class GroupEnding {
   readonly #options: GroupEndingOptions;
@@ -105,33 +113,31 @@ export class GroupEnding {
   }
 
   /** Of what the peer goes on serving, this site would begin the group anew, as the other's, once it has forgotten it. */
-  async #hearPeer(): Promise<boolean> {
-    const { isOffered, clock, log } = this.#options;
-    const untilMs = clock.monotonicMs() + withdrawMaxMs;
-    while (isOffered()) {
-      if (this.#isOver) return false;
-      if (clock.monotonicMs() >= untilMs) {
-        log.warn("the peer knows of the group's end and was not heard to serve it no more");
-        return true;
-      }
-      await this.#pause(this.#withdrawn);
-    }
-    return !this.#isOver;
+  #hearPeer(): Promise<boolean> {
+    const isDone = () => !this.#options.isOffered();
+    const otherwise = "the peer knows of the group's end and was not heard to serve it no more";
+    return this.#until({ isDone, pulse: this.#withdrawn, maxMs: withdrawMaxMs, otherwise });
   }
 
-  async #tellWitness(): Promise<boolean> {
-    const { protocol, clock, log } = this.#options;
-    const untilMs = clock.monotonicMs() + releaseMaxMs;
-    protocol.setEnding(true);
-    while (!this.#isReleased) {
+  #tellWitness(): Promise<boolean> {
+    this.#options.protocol.setEnding(true);
+    const isDone = () => this.#isReleased;
+    const otherwise =
+      "the witness was not told that the group has ended; a group of this name begins again at this site only";
+    return this.#until({ isDone, pulse: this.#released, maxMs: releaseMaxMs, otherwise });
+  }
+
+  /** Resolves with true when it is done, or after `maxMs` with `otherwise` in the log; with false when the end is off. */
+  async #until({ isDone, pulse, maxMs, otherwise }: EndingStep): Promise<boolean> {
+    const { clock, log } = this.#options;
+    const untilMs = clock.monotonicMs() + maxMs;
+    while (!isDone()) {
       if (this.#isOver) return false;
       if (clock.monotonicMs() >= untilMs) {
-        log.warn(
-          "the witness was not told that the group has ended; a group of this name begins again at this site only",
-        );
+        log.warn(otherwise);
         return true;
       }
-      await this.#pause(this.#released);
+      await this.#pause(pulse);
     }
     return !this.#isOver;
   }

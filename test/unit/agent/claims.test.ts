@@ -12,6 +12,8 @@ class Site {
   readonly open = new Map<string, GroupClaims>();
   /** Names of the groups that are known to have ended. */
   readonly gone = new Set<string>();
+  /** Names of the groups of which what is taken has changed. */
+  readonly changes: string[] = [];
   readonly #journals = new Map<string, Journal>();
 
   start(name: string, wanted: () => NamespacesHere | undefined, leftOut: Record<string, string> = {}): GroupClaims {
@@ -23,7 +25,7 @@ class Site {
       leftOut: () => new Map(Object.entries(leftOut)),
       others: () => [...this.open].flatMap(([other, each]) => (other === name ? [] : [{ name: other, claims: each }])),
       isGone: (other) => this.gone.has(other),
-      onChange: () => undefined,
+      onChange: () => void this.changes.push(name),
       log: silentLog,
     });
     this.open.set(name, claims);
@@ -99,9 +101,11 @@ it("what a group left to one that has ended is its own", async () => {
   await using site = new Site();
   const second = site.start("second", shop);
   site.gone.add("first");
-  expect(second.refresh()).toBe(true);
+  second.refresh();
+  expect(site.changes).toEqual(["second"]);
   expect(second.namespaces).toEqual(["shop"]);
-  expect(second.refresh()).toBe(false);
+  second.refresh();
+  expect(site.changes).toEqual(["second"]);
 });
 
 it("what a group left to one whose objects are not all read yet it does not take, whatever is selected by labels", async () => {
