@@ -13,7 +13,8 @@ export const errorCodes = {
   KubeRejected: "The Kubernetes API server refused a request. The reason is the API server's own.",
   KubeForbidden: "Permission is missing for a kind. Grant it, or exclude the kind from the group.",
   SpecInvalid: "A ProtectionGroup is malformed. The last good spec stays in force.",
-  JournalFull: "The disk of the journal is full. Nothing acknowledged is lost; free space and it resumes.",
+  JournalFull:
+    "The disk of the journal is full, or the journal has reached its 4 GiB. Nothing acknowledged is lost; free space, or split the group, and it resumes.",
   JournalCorrupt: "The journal file is damaged. Move it away; the standby is synchronised again from its peer.",
   JournalVersion: "The journal was written by a newer version of Lifeboat. Upgrade this agent.",
   PeerVersion: "The peer speaks another protocol version. Upgrade the older of the two agents.",

@@ -61,16 +61,32 @@ export function gatedExpression(
 }
 
 /**
- * Whether the request is about what runs at one site only, in a group that runs at both: marked itself, or in a
- * namespace that is. A scale and a pod's binding show their namespace alone.
+ * Whether the request is about what runs at one site only, in a group that runs at both, as `isSingle` of render says:
+ * marked itself, in a namespace that is, or with a claim. What a controller makes does as its owner was allowed to. A
+ * scale and a pod's binding show their namespace alone.
  */
 export function singleExpression(): string {
-  const has = (map: string): string =>
-    `(has(${map}) && ${text(marks.singleton)} in ${map} && ${map}[${text(marks.singleton)}] == 'true')`;
-  const own = ["object.metadata.labels", "object.metadata.annotations"].map(has).join(" || ");
-  const ofNamespace = ["namespaceObject.metadata.labels", "namespaceObject.metadata.annotations"].map(has).join(" || ");
+  const says = (value: string, of: string): string =>
+    ["labels", "annotations"]
+      .map((map) => `${of}.metadata.${map}`)
+      .map(
+        (map) =>
+          `(has(${map}) && ${text(marks.singleton)} in ${map} && ${map}[${text(marks.singleton)}] == '${value}')`,
+      )
+      .join(" || ");
+  const own = `(${says("true", "object")}) || (variables.owner == '' && !(${says("false", "object")}) && (${mountsClaim}))`;
+  const ofNamespace = says("true", "namespaceObject");
   return `(variables.sub == '' && (${own})) || (has(request.namespace) && request.namespace != '' && (${ofNamespace}))`;
 }
+
+const claimIn = (spec: string): string => `${spec}.volumes.exists(one, has(one.persistentVolumeClaim))`;
+
+const mountsClaim = [
+  `request.kind.kind == 'Pod' ? has(object.spec.volumes) && ${claimIn("object.spec")}`,
+  `request.kind.kind == 'StatefulSet' && has(object.spec.volumeClaimTemplates) && object.spec.volumeClaimTemplates.size() > 0 ? true`,
+  `request.kind.kind == 'CronJob' ? has(object.spec.jobTemplate.spec.template.spec.volumes) && ${claimIn("object.spec.jobTemplate.spec.template.spec")}`,
+  `has(object.spec.template) && has(object.spec.template.spec.volumes) && ${claimIn("object.spec.template.spec")}`,
+].join(" : ");
 
 function excludedExpression(match: ObjectMatch, namespaces: ReadonlyMap<string, string>): string {
   const parts = [aboutKindAndName(match)];

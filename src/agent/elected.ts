@@ -14,6 +14,7 @@ import { safeError, type Log } from "../telemetry/log.ts";
 import { startTelemetryServer } from "../telemetry/server.ts";
 import { bootIdsOfNodes } from "./guard-nodes.ts";
 import { AgentMetrics } from "./metrics.ts";
+import { electionRetryShare } from "./policy.ts";
 import { Replica } from "./replica.ts";
 import { SharedRecords } from "./shared-records.ts";
 
@@ -45,9 +46,8 @@ export interface ElectedAgentOptions {
   readonly log: Log;
 }
 
-/** Of the Lease's duration: a leader gives up to renew it, and how often it is looked at. 6 s make 4 s and 1 s. */
+/** Of the Lease's duration: after so long without a renewal a leader gives up. */
 const renewShare = 2 / 3;
-const retryShare = 1 / 6;
 /** The leader's own records could not be taken over: its API server is busy or away. */
 const againMs = 500;
 /** How late a change of leader is noticed in this process: little beside what the election itself takes. */
@@ -80,7 +80,7 @@ export class ElectedAgent {
       namespace: config.namespace,
       name: election.lease,
       identity: this.#identity,
-      timings: { durationMs, renewDeadlineMs: durationMs * renewShare, retryMs: durationMs * retryShare },
+      timings: { durationMs, renewDeadlineMs: durationMs * renewShare, retryMs: durationMs * electionRetryShare },
       onElected: (term) => log.info({ term }, "elected to lead this site"),
       onLost: (reason) => log.warn({ reason }, "the Lease is lost"),
       clock,

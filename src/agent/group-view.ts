@@ -6,6 +6,7 @@ import type { MergingView } from "./merging.ts";
 import { explainFence } from "./guard-scope.ts";
 import type { GroupAges } from "./metrics.ts";
 import { readOrigin } from "./origin.ts";
+import { electionWarnings } from "./policy.ts";
 
 /** What status is made of. `orphaned`: the group was opened as what a deleted one left behind. */
 export function viewOf(group: GroupRooms, orphaned: boolean) {
@@ -17,8 +18,9 @@ export function viewOf(group: GroupRooms, orphaned: boolean) {
     group: specs.group,
     object: specs.object,
     specError: specs.error,
-    // What does nothing is told once it is known what the group holds.
     specWarnings: [
+      ...(specs.group === undefined ? [] : electionWarnings(specs.group.spec, group.parts.config.election)),
+      // What does nothing is told once it is known what the group holds.
       ...specs.warnings(report?.synced === true ? capture?.keys() : undefined),
       ...[...new Map([...(report?.leftOut ?? []), ...group.claims.taken])].map(
         ([name, of]) => `namespace ${name} is left out: it belongs to the group ${of} here`,

@@ -132,7 +132,7 @@ export class AgentMetrics {
     }
     metrics.set("lifeboat_never_synced", labels, status.lag?.summary === "never" ? 1 : 0);
     metrics.set("lifeboat_armed", labels, failover?.armed === true ? 1 : 0);
-    metrics.set("lifeboat_blocked", labels, failover?.state === "Blocked" ? 1 : 0);
+    metrics.set("lifeboat_blocked", labels, failover?.blocked === undefined ? 0 : 1);
     for (const role of ["active", "standby", "unknown"]) {
       metrics.set("lifeboat_role", { group, role }, status.role === role ? 1 : 0);
     }

@@ -158,7 +158,7 @@ export class RequestDesk {
       case "accept-rewind":
         return acceptRewind(this.#options.parts.pool);
       case "deletes-confirm":
-        return `${await runtime.confirmDeletes()} deletes are carried out`;
+        return confirmed(await runtime.confirmDeletes(), this.#options.parts.config.site);
       case "purge": {
         const report = await runtime.applier.purge({ dryRun: request.dryRun, signal });
         await this.#writeResult(report.keys.slice(0, resultMaxCount));
@@ -226,6 +226,11 @@ function withinResult(kept: readonly KeptObject[]): KeptObject[] {
 /** Whether what stays is not the group's to remove, however often it is asked for. */
 function isForGood({ failure }: PurgeReport["failed"][number]): boolean {
   return failure.reason === "Occupied" || failure.reason === "Exists";
+}
+
+function confirmed(count: number, site: string): string {
+  if (count === 0) return `no deletes are held back at ${site}; they wait at the standby, if anywhere`;
+  return `${count} deletes are carried out`;
 }
 
 function purged({ keys, failed }: PurgeReport, dryRun: boolean): string {

@@ -134,6 +134,7 @@ function reasonOf(view: GroupView, site: string): string | undefined {
     return `the group was deleted at its source; its copies stay here until ${purge} removes them`;
   }
   if (specError !== undefined) return specError.message;
+  if (failover?.blocked !== undefined) return failover.blocked.message;
   if (failover !== undefined && failover.reason !== "") return failover.reason;
   if (streamError !== undefined) return sentenceOf(streamError);
   return failover?.lastRefusal?.reason;
@@ -254,6 +255,7 @@ function verdictsOf(view: GroupView, role: string, context: StatusContext): Verd
   };
   const synced = isSynced(view, role);
   const { deletesPaused: paused } = applier;
+  const blocked = failover?.blocked;
   return [
     accepted(view, context),
     when("Synced", synced, ["UpToDate", "everything was received"], notSynced(view, role)),
@@ -310,7 +312,7 @@ function verdictsOf(view: GroupView, role: string, context: StatusContext): Verd
       ["None", ""],
     ),
     ...promotableOf(view, role),
-    when("Blocked", failover?.state === "Blocked", ["Blocked", failover?.reason ?? ""], ["None", ""]),
+    when("Blocked", blocked !== undefined, [blocked?.code ?? "", blocked?.message ?? ""], ["None", ""]),
   ];
 }
 

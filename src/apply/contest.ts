@@ -23,6 +23,8 @@ interface Rounds {
   readonly fields: readonly string[];
   /** Since when the object is left alone. */
   readonly lostMs: number | undefined;
+  /** The last of them is being repaired: however often that is tried, it is one round. */
+  readonly open: boolean;
 }
 
 export class ContestTable {
@@ -32,10 +34,18 @@ export class ContestTable {
   enter(key: ObjectKey, manager: string, fields: readonly string[], nowMs: number): boolean {
     const known = this.#rounds.get(key);
     const same = known?.manager === manager ? known : undefined;
+    if (same?.open === true) return true;
     const recent = (same?.atMs ?? []).filter((atMs) => nowMs - atMs < contestWindowMs);
     const lostMs = same?.lostMs ?? (recent.length >= contestRoundsMaxCount ? nowMs : undefined);
-    this.#rounds.set(key, { manager, atMs: [...recent, nowMs].slice(-contestRoundsMaxCount), fields, lostMs });
-    return lostMs === undefined;
+    const open = lostMs === undefined;
+    this.#rounds.set(key, { manager, atMs: [...recent, nowMs].slice(-contestRoundsMaxCount), fields, lostMs, open });
+    return open;
+  }
+
+  /** The object is again as it should be. */
+  repaired(key: ObjectKey): void {
+    const known = this.#rounds.get(key);
+    if (known?.open === true) this.#rounds.set(key, { ...known, open: false });
   }
 
   /** The other manager gave in, the object is gone, or a person wants it tried again. */

@@ -58,13 +58,17 @@ function isOver(
   terminal: Terminal,
 ): boolean {
   const { lastRequest: last, lastFailover: moved } = status;
-  if (last?.id !== move.request || last.at === move.answeredAt) return false;
-  if (last.outcome === "Refused") {
+  if (last === undefined || last.at === move.answeredAt) return false;
+  // One answer is shown at a time, and that of an abort comes with that of the move.
+  const stays = status.state === "Active" && status.active !== move.to;
+  const isCalledOff = last.verb === "abort" && last.outcome === "Done" && stays;
+  const isAnswer = last.id === move.request;
+  if (isCalledOff || (isAnswer && last.outcome === "Refused")) {
     terminal.out(`${elapsed(begunMs)}  refused: ${last.message ?? ""}\n`);
     terminal.setExitCode(exitCodes.refused);
     return true;
   }
-  if (last.outcome !== "Done") return false;
+  if (!isAnswer || last.outcome !== "Done") return false;
   // Granted is not started: where the group comes to, its objects come up wave by wave. The other site follows by then.
   const isTold = moved !== undefined && moved.epoch === status.epoch;
   const follows = status.state === "Standby" || status.state === "Orphaned";

@@ -41,7 +41,7 @@ Examples:
   ${terminal.program} guard --config /etc/lifeboat/guard.yaml --once -n shop   # before the first group is there
   ${terminal.program} guard --config /etc/lifeboat/guard.yaml --remove         # after the unit was stopped
 
-docs/node-guard.md has the unit, the DaemonSet and the configuration file.`,
+docs/node-guard.md has the unit, what a DaemonSet needs, and the configuration file.`,
     )
     .action(async (flags: GuardFlags & { dryRun?: boolean }) => guard(flags, terminal));
 }

@@ -51,7 +51,9 @@ export const agentConfigSchema = z
     kubeconfig: z
       .string()
       .optional()
-      .describe("Kubeconfig of this site's API server. Absent: the pod's service account."),
+      .describe(
+        "Kubeconfig of this site's API server. Absent: KUBECONFIG, the pod's service account, or ~/.kube/config.",
+      ),
     context: z.string().optional().describe("Context of the kubeconfig."),
     listen: address("Address at which peers reach this agent.").default("0.0.0.0:7443"),
     peers: z
@@ -60,7 +62,7 @@ export const agentConfigSchema = z
           .strictObject({
             site: siteName("Name of the peer's site."),
             address: agentAddress(
-              "Address of its agent; a list where several take turns and no Service is before them. Absent: it dials us.",
+              "Address of its agent; a list where several take turns and no Service is before them. Absent: it dials us, and this site can be standby of nothing.",
             ).optional(),
           })
           .describe("A peer."),
@@ -131,7 +133,9 @@ const leaseStoreSchema = z
       .string()
       .min(1)
       .optional()
-      .describe("Kubeconfig of the cluster that holds it: neither site's. Absent: the pod's service account."),
+      .describe(
+        "Kubeconfig of the cluster that holds it: neither site's. Absent: KUBECONFIG, the pod's service account, or ~/.kube/config.",
+      ),
     context: z.string().optional().describe("Context of the kubeconfig."),
     namespace: z.string().min(1).default("lifeboat-system").describe("Its namespace, which must exist."),
     name: z.string().min(1).optional().describe("Its name. Absent: `lifeboat-witness-` and the pair."),

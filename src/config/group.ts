@@ -30,6 +30,9 @@ export const groupApi = {
   shortName: "pg",
 } as const;
 
+/** What a surge may be, in percent of the usual replicas. */
+export const surgePercents = { least: 100, most: 1000 } as const;
+
 /** The API server adds up what its rules could cost at worst; more than this many would be over its budget. */
 const mutationsMaxCount = 64;
 const patchMaxCount = 32;
@@ -263,7 +266,7 @@ const failoverSchema = z
       .enum(["fast", "standard", "api", "test"])
       .default("standard")
       .describe(
-        "Timing of leases: fast about 31 s to the first start, standard 53 s, api (stopping pods through the API server alone) 105 s; test is for tests.",
+        "Timing of leases: fast about 31 s to the first start, standard 53 s, api (stopping pods through the API server alone) 103.5 s; test is for tests.",
       ),
     fencing: z
       .strictObject({
@@ -284,7 +287,13 @@ const failoverSchema = z
     ),
     surge: z
       .strictObject({
-        percent: z.int32().min(100).max(1000).describe("Replicas of the surviving site in percent of its usual ones."),
+        percent: z
+          .int32()
+          .min(surgePercents.least)
+          .max(surgePercents.most)
+          .describe(
+            "Replicas of the surviving site in percent of its usual ones; a workload's annotation `lifeboat.dev/surge` takes its place.",
+          ),
       })
       .describe("ActiveActive only: what the surviving site does to carry the load of both.")
       .optional(),

@@ -93,7 +93,6 @@ export const groupStatusSchema = z
       .looseObject({
         count: count("Objects that differ."),
         objects: z.array(z.string().describe("Key of an object.")).describe("Some of them.").optional(),
-        since: text("When the sites parted."),
       })
       .describe("What the returned site changed by itself while the other was active.")
       .optional(),
@@ -128,13 +127,12 @@ export const groupStatusSchema = z
         from: text("Site that was active before."),
         to: text("Site that is active since."),
         epoch: text("Epoch that began with it."),
-        kind: text("failover, switchover or failback."),
+        kind: text("failover or switchover."),
         automatic: z.boolean().describe("Decided by the witness, not by a person.").optional(),
         decisionMs: ms("From the last sign of life of the old site to the grant."),
         rpoMs: ms("Age of the newest journalled state at the grant."),
         rtoMs: ms("From the last sign of life of the old site to all workloads ready."),
         outcome: text("How it ended."),
-        request: text("The request that caused it, so that the same one is not followed twice."),
         timeline: z
           .array(
             z
@@ -167,7 +165,6 @@ export const groupStatusSchema = z
         site: text("Name of the other site."),
         reachable: z.boolean().describe("Whether its agent answers.").optional(),
         lastSeen: text("When it last answered."),
-        version: text("Version of its agent."),
       })
       .describe("The other site, as seen from this one.")
       .optional(),

@@ -5,6 +5,7 @@ import type { AgentState, Phase } from "./agent-state.ts";
 import type { Acquire, AcquireKind, AcquireRefused, Grant, Refusal } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
 import {
+  endOrder,
   heardWithin,
   holdsCert,
   isBehind,
@@ -57,7 +58,7 @@ export function wanted(s: AgentState): AcquireKind | null {
     case "Standby":
       if (s.record.cert === null || s.ending) return null;
       if (s.order?.verb === "failover" && s.record.incoming === null) return "manual";
-      return s.policy.automatic ? "takeover" : null;
+      return s.policy.automatic && !s.record.paused ? "takeover" : null;
     default:
       return null;
   }
@@ -83,7 +84,7 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
     if (ready !== "Ready") return refusal("NotReady", `${s.config.site} is ${ready}`);
     const { lagMs } = s.data;
     if (lagMs === null || lagMs > s.policy.maxLagMs) {
-      return refusal("LagTooHigh", `${s.config.site} lags by ${lagMs ?? "?"} ms, at most ${s.policy.maxLagMs} allowed`);
+      return refusal("LagTooHigh", `${s.config.site} lags by more than the ${s.policy.maxLagMs} ms allowed`);
     }
   }
   const { stamp } = s.witness;
@@ -199,10 +200,14 @@ export function afterGrant(d: Draft, leaseEnd: number, sentAtMs: number, how: Ac
   d.emit({ type: "startRunning", cert, kind: how });
   d.notice("Active", `runs here under epoch ${formatCert(cert)} (${how})`);
   const { order } = d.s;
-  if (order !== null) {
-    d.outcome(order.nonce, true, "Done", `${d.s.config.site} runs the group under epoch ${formatCert(cert)}`);
-    d.set({ order: null });
+  if (order === null) return;
+  const done = `${d.s.config.site} runs the group under epoch ${formatCert(cert)}`;
+  if (how === "unseal") {
+    endOrder(d, `called off after the seal: ${done}`);
+    return;
   }
+  d.outcome(order.nonce, true, "Done", done);
+  d.set({ order: null });
 }
 
 export function acquireRefused(d: Draft, message: AcquireRefused): void {
@@ -238,7 +243,10 @@ export function lapseRule(d: Draft): void {
   if (!isRunning(s) || isLeaseFree(s) || leaseEndMs(s) > now) return;
   const reason = "its lease ran out: neither witness nor peer has promised again";
   d.stop(reason);
-  if (s.phase.type === "Quiescing") d.set({ aborting: s.phase.opId });
+  if (s.phase.type === "Quiescing") {
+    d.set({ aborting: s.phase.opId });
+    endOrder(d, reason);
+  }
   d.phase({ type: "Fenced", reason });
   d.notice("Fenced", reason);
 }

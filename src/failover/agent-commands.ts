@@ -1,7 +1,7 @@
 /** Orders by a person. Each is obeyed once, against the epoch the person saw, and answered. */
 import { forcedEpoch, formatCert, formatEpoch } from "./epoch.ts";
 import type { Command } from "./agent-state.ts";
-import { holdsCert, isRunning, remembered } from "./agent-draft.ts";
+import { holdsCert, isRunning, remembered, restPhase } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 import { vetoed } from "./agent-acquire.ts";
 import { beginSwitchover, callOff, obstacles, preflight, unsealRequest } from "./agent-switch.ts";
@@ -173,5 +173,12 @@ function pause(d: Draft, paused: boolean, nonce: string): void {
     d.outcome(nonce, false, "Busy", "a record is being written; order it again");
     return;
   }
-  d.outcome(nonce, true, "Done", paused ? "automatic failover is paused" : "automatic failover is wanted again");
+  // A grant that is on its way finds nobody who asked.
+  const { phase } = d.s;
+  if (paused && phase.type === "Acquiring" && phase.kind === "takeover") d.phase(restPhase(d.s, ""));
+  const { site } = d.s.config;
+  const message = paused
+    ? `automatic failover is paused, until ${site} is asked to resume it`
+    : `nothing at ${site} stands against automatic failover any more`;
+  d.outcome(nonce, true, "Done", message);
 }

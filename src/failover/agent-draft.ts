@@ -2,7 +2,7 @@
 import { compareCert, isNewer, sameCert } from "./epoch.ts";
 import type { Cert } from "./epoch.ts";
 import type { AgentEffect, AgentState, Continuation, Grantor, GuardReport, Phase, SiteRecord } from "./agent-state.ts";
-import type { DisarmClaim, Readiness, SiteState } from "./messages.ts";
+import type { DisarmClaim, Readiness, Refusal, SiteState } from "./messages.ts";
 
 export type To = "witness" | "peer";
 
@@ -26,6 +26,7 @@ export class Draft {
   }
 
   emit(effect: AgentEffect): void {
+    if (effect.type === "startRunning" || effect.type === "stopRunning") this.set({ asked: true });
     this.effects.push(effect);
   }
 
@@ -94,6 +95,22 @@ export class Draft {
   stop(reason: string): void {
     if (isRunning(this.s)) this.emit({ type: "stopRunning", reason });
   }
+}
+
+/** The group goes on here: whoever ordered it away is told so, at the target as well. */
+export function endOrder(d: Draft, reason: string): void {
+  const { order } = d.s;
+  d.set({ order: null });
+  if (order === null) return;
+  d.outcome(order.nonce, false, "CalledOff", reason);
+  tellTarget(d, order.nonce, { code: "Voided", reason, retryInMs: null });
+}
+
+/** An order that was given there stays open until it is answered, or times out. */
+export function tellTarget(d: Draft, nonce: string, refusal: Refusal): void {
+  const { config, record } = d.s;
+  const { group } = config;
+  d.emit({ type: "toPeer", message: { type: "SwitchRefused", group, opId: nonce, refusal, cert: record.cert } });
 }
 
 export function grantorOf(s: AgentState, to: To): Grantor {
@@ -166,11 +183,16 @@ export function guardsSettled(s: AgentState): boolean {
   return true;
 }
 
+/** The spec wants automatic failover, and nobody has paused it at either site, as far as the other one was heard. */
+export function isWanted({ policy, record, peer }: AgentState): boolean {
+  return policy.automatic && !record.paused && peer?.paused !== true;
+}
+
 /** Automatic failover away from here is wanted and would be right: also after a lapse, which is what it is for. */
 export function isArmed(s: AgentState): boolean {
-  const { policy, record, phase } = s;
+  const { phase } = s;
   const bound = isRunning(s) || phase.type === "Fenced" || phase.type === "Acquiring";
-  if (!bound || !holdsCert(s) || !policy.automatic || record.paused) return false;
+  if (!bound || !holdsCert(s) || !isWanted(s)) return false;
   // While a disarm is only asked for it stays armed: whoever records it is bound by the record, not by this.
   return !s.keepVeto && !disarmMayBeDurable(s);
 }

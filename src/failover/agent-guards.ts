@@ -7,6 +7,9 @@ import { echoMaxMs } from "./timing.ts";
 import { depose } from "./agent-renew.ts";
 import type { GuardAnswer, GuardPoll } from "./messages.ts";
 
+/** A new incarnation is renewed with its second heartbeat, when it can echo what it was told with the first. */
+const ASKING_HEARTBEATS = 3;
+
 /** True when the report changed something that rules look at. */
 export function guardPolled(d: Draft, poll: GuardPoll): boolean {
   const { s } = d;
@@ -54,7 +57,8 @@ function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
     verdict,
     // What gates nothing yet leaves no certificate behind.
     cert: verdict === "open" ? null : s.record.cert,
-    incarnation: s.record.incarnation,
+    // One that only waits for a moment goes on to be new.
+    incarnation: verdict === "wait" && isNewTo(s, poll) ? poll.incarnation : s.record.incarnation,
     remainingMs: verdict === "hold" ? end - now : 0,
     agentNowMs: now,
     leaseSentAtMs: sentAt,
@@ -65,7 +69,7 @@ function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
 function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   const { s, now } = d;
   const { type } = s.phase;
-  if (type === "Unknown") return "wait";
+  if (type === "Unknown") return isNewTo(s, poll) && !isAsking(s, now) ? "deny" : "wait";
   // Adopted, and the grant that got lost is being asked for again: nothing is gated and nothing is stopped.
   const ungated = type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
   // Adopted a second time, or its first grant got lost: guards learn of it as before a first one.
@@ -75,6 +79,17 @@ function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   if (s.phase.type === "Quiescing" && s.phase.stage === "sealing") return "deny";
   if (isLeaseFree(s)) return "free";
   return leaseEndMs(s) > now ? "hold" : "deny";
+}
+
+/** A warm process most likely goes on in a moment: its grantors are asked with its first heartbeats. */
+function isAsking({ phase, bootedAtMs, policy }: AgentState, now: number): boolean {
+  const { heartbeatMs } = policy.timing;
+  return phase.type === "Unknown" && phase.warm && now - bootedAtMs < ASKING_HEARTBEATS * heartbeatMs;
+}
+
+/** A guard that has never heard of a granted group gates nothing of it, and holds on by no lease: it cannot just wait. */
+function isNewTo(s: AgentState, poll: GuardPoll): boolean {
+  return s.record.cert !== null && poll.mode === "open" && poll.incarnation === 0;
 }
 
 /**
@@ -106,7 +121,6 @@ function denial(d: Draft): string {
 /** A booted holder: at least one guard that held on under this certificate proves that the site never stopped. */
 export function guardsHeldOn(d: Draft): boolean {
   const { s } = d;
-  if (s.fence.cap !== "guard" && s.podsHeldOn) return true;
   for (const node in s.guards) {
     const report = s.guards[node];
     if (report === undefined || (report.mode !== "leased" && report.mode !== "free")) continue;

@@ -47,6 +47,7 @@ function renewTo(d: Draft, to: To): Renew {
     ready: readiness(s),
     lagMs: s.data.lagMs,
     obstacle: s.data.obstacle,
+    paused: s.record.paused,
     fenceCap: effectiveFenceCap(s),
     stopBoundMs: s.fence.stopBoundMs,
     generation: s.witnessGeneration,
@@ -80,6 +81,7 @@ export function acknowledged(d: Draft, to: To, ack: RenewAck): void {
     refusal: ack.refusal,
     fenceCap: ack.fenceCap,
     seesReadyPeer: ack.seesReadyPeer,
+    hearsOther: ack.hearsOther,
     seesWitness: ack.seesWitness,
   });
   if (ack.ok) promised(d, to, ack, sent[1]);
@@ -211,6 +213,7 @@ export function peerRenewed(d: Draft, renew: Renew): void {
     guardMs: promisedGuardMs(d, renew),
     disarmRecorded: veto !== null && veto.incarnation === renew.incarnation,
     seesReadyPeer: false,
+    hearsOther: false,
     seesWitness: heardWithin(s, "witness", s.policy.timing.leaseMs, d.now),
     fenceCap: renew.fenceCap,
     incarnationSeen: s.peer?.incarnation ?? renew.incarnation,
@@ -239,6 +242,7 @@ function hearPeer(d: Draft, renew: Renew): void {
       ready: renew.ready,
       lagMs: renew.lagMs,
       obstacle: renew.obstacle,
+      paused: renew.paused,
       cert: renew.cert,
     },
   });

@@ -126,6 +126,7 @@ export interface Grantor {
   readonly refusal: Refusal | null;
   readonly fenceCap: FenceCap;
   readonly seesReadyPeer: boolean;
+  readonly hearsOther: boolean;
   readonly seesWitness: boolean;
   /** Sequence number of the next message to it, and the last Renews sent: [seq, sent at]. */
   readonly seq: number;
@@ -141,6 +142,7 @@ export interface PeerView {
   readonly ready: Readiness;
   readonly lagMs: number | null;
   readonly obstacle: string;
+  readonly paused: boolean;
   readonly cert: Cert | null;
 }
 
@@ -230,8 +232,8 @@ export interface AgentState {
   readonly ask: { readonly to: "witness" | "peer"; readonly sinceSeq: number } | null;
   /** This process knows that the recorded disarm is in force; a record alone may have come back from a backup. */
   readonly leaseFree: boolean;
-  /** Without guards: the runner has seen that the pods never stopped. */
-  readonly podsHeldOn: boolean;
+  /** This process has said whether the group is to run here. */
+  readonly asked: boolean;
   /** Nothing recorded elsewhere may be lifted before every guard has been heard in lease mode (or fenced). */
   readonly keepVeto: boolean;
   readonly guards: Readonly<Record<string, GuardReport>>;
@@ -308,11 +310,6 @@ export type AgentEvent =
     }
   /** From the API server: all nodes of the site, and those to which pods of the group are bound. */
   | { readonly type: "nodes"; readonly all: readonly string[]; readonly withPods: readonly string[] }
-  /**
-   * Only where there are no guards, once after a boot: pods of the group have been running here without a stop since the
-   * current certificate was granted, on nodes whose kernel boot ids are those recorded then.
-   */
-  | { readonly type: "podsHeldOn" }
   | { readonly type: "fence"; readonly cap: FenceCap; readonly stopBoundMs: number }
   | { readonly type: "api"; readonly up: boolean }
   | { readonly type: "command"; readonly command: Command }

@@ -5,7 +5,7 @@ import type { CaughtUp, Commit, Seal, Sealed, SwitchAsk, SwitchPrepare, SwitchRe
 import { echoMaxMs } from "./timing.ts";
 import { accept } from "./agent-acquire.ts";
 import { gatesClosed } from "./agent-guards.ts";
-import { disarmClaim, heardWithin, holdsCert, isLeaseFree, remembered } from "./agent-draft.ts";
+import { disarmClaim, endOrder, heardWithin, holdsCert, isLeaseFree, remembered, tellTarget } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 
 type Quiescing = Extract<Phase, { type: "Quiescing" }>;
@@ -149,9 +149,7 @@ export function callOff(d: Draft, phase: Quiescing, reason: string): void {
   d.set({ aborting: opId });
   d.emit({ type: "unquiesce", opId, reason });
   d.notice("SwitchoverCalledOff", reason);
-  const { order } = d.s;
-  if (order !== null) d.outcome(order.nonce, false, "CalledOff", reason);
-  d.set({ order: null });
+  endOrder(d, reason);
 }
 
 /**
@@ -297,7 +295,6 @@ export function unsealRequest(d: Draft, opId: string): void {
 /** Source: the target's person asked for it. */
 export function switchAsked(d: Draft, ask: SwitchAsk): void {
   const { s } = d;
-  const { group } = s.config;
   const found = ask.to === s.config.peer ? preflight(d) : [`${ask.to} is not the peer of ${s.config.site}`];
   if (!holdsCert(s) || !sameCert(ask.cert, s.record.cert)) {
     found.push(`the group is at epoch ${formatCert(s.record.cert)} now`);
@@ -307,7 +304,5 @@ export function switchAsked(d: Draft, ask: SwitchAsk): void {
     beginSwitchover(d, ask.opId);
     return;
   }
-  const refusal = { code: "NotPrepared" as const, reason: found.join("; "), retryInMs: null };
-  const { cert } = s.record;
-  d.emit({ type: "toPeer", message: { type: "SwitchRefused", group, opId: ask.opId, refusal, cert } });
+  tellTarget(d, ask.opId, { code: "NotPrepared", reason: found.join("; "), retryInMs: null });
 }

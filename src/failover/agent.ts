@@ -50,6 +50,7 @@ const silentGrantor: Grantor = {
   refusal: null,
   fenceCap: "guard",
   seesReadyPeer: false,
+  hearsOther: false,
   seesWitness: false,
   seq: 0,
   sent: [],
@@ -57,9 +58,10 @@ const silentGrantor: Grantor = {
 
 /**
  * A process starts to lead the site for this group. `record` is what was durable with its incarnation raised by one,
- * **already written** by compare-and-swap.
+ * **already written** by compare-and-swap. `heldOn`: the group was running here when the last process ended, and one of
+ * the machines has not been booted since (R2): a holder is warm then, and may go on under its epoch.
  */
-export function bootAgent(config: AgentConfig, record: SiteRecord, now: number): AgentStep {
+export function bootAgent(config: AgentConfig, record: SiteRecord, now: number, heldOn: boolean): AgentStep {
   const blank: AgentState = {
     config,
     policy: config.policy,
@@ -81,7 +83,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     armed: null,
     ask: null,
     leaseFree: false,
-    podsHeldOn: false,
+    asked: false,
     keepVeto: true,
     guards: {},
     heldUntilMs: 0,
@@ -102,7 +104,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number):
     following: null,
   };
   const rest = restPhase(blank, "");
-  const phase = rest.type === "Fenced" ? ({ type: "Unknown", warm: false } as const) : rest;
+  const phase = rest.type === "Fenced" ? ({ type: "Unknown", warm: heldOn } as const) : rest;
   return stepAgent({ ...blank, phase }, { type: "tick" }, now);
 }
 
@@ -157,9 +159,6 @@ function handle(d: Draft, event: AgentEvent): boolean {
       return false;
     case "nodes":
       return nodes(d, event);
-    case "podsHeldOn":
-      d.set({ podsHeldOn: true });
-      return true;
     case "fence":
       d.set({ fence: { cap: event.cap, stopBoundMs: event.stopBoundMs } });
       return true;
@@ -246,6 +245,7 @@ function advance(d: Draft): void {
   divergenceRule(d);
   acquireRules(d);
   unguardedRule(d);
+  unaskedRule(d);
   if (d.now >= d.s.nextRenewAtMs) {
     renewWhenDue(d);
     resendSwitch(d);
@@ -274,6 +274,36 @@ function unknownRule(d: Draft): void {
   const over = now - s.bootedAtMs >= s.policy.timing.leaseMs;
   if (over || (!s.phase.warm && guardsAllDown(d))) {
     d.phase({ type: "Fenced", reason: "booted cold; a new epoch is needed" });
+  }
+}
+
+/**
+ * A site that may not run the group is told so once by every process: at its last end pods may have been left that
+ * nobody gated, kubelets may have started what was bound, and the rules only stop what they know to run.
+ */
+function unaskedRule(d: Draft): void {
+  const { asked, record, config, phase } = d.s;
+  if (asked || record.cert === null || !mustNotRun(d.s)) return;
+  d.emit({ type: "stopRunning", reason: `${config.site} is ${phase.type}` });
+}
+
+/** Cold, a site whose pods are stopped through the API only has nobody who could say that they never stopped. */
+function mustNotRun({ phase, fence }: AgentState): boolean {
+  switch (phase.type) {
+    case "Adopting":
+    case "Active":
+    case "Quiescing":
+    case "Released":
+      return false;
+    case "Unknown":
+      return !phase.warm && fence.cap === "api";
+    case "Acquiring":
+      return !phase.ungated;
+    case "Standby":
+    case "Fenced":
+    case "Sealed":
+    case "Blocked":
+      return true;
   }
 }
 

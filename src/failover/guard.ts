@@ -211,13 +211,26 @@ function obey(state: GuardState, answer: GuardAnswer, sentAt: number, now: numbe
   // An older epoch is what a site set back in time believes: it may neither open nor extend anything here.
   if (order === "older") return remember(state, state.record.cert, answer.incarnation, effects);
   if (answer.verdict === "released") return forget(state, answer.incarnation, effects);
-  const known = remember(state, answer.cert, answer.incarnation, effects);
-  if (answer.verdict === "open") return open(known, effects);
-  if (answer.verdict === "free") return hold(known, "free", Infinity, now, effects);
-  const trusted = judgeClock(known, answer, sentAt, now);
-  if (trusted.distrustMs !== null || trusted.baseline === null) return trusted;
-  const untilMs = sentAt + answer.remainingMs * trusted.timing.factor;
-  return untilMs <= now ? trusted : hold(trusted, "leased", untilMs, now, effects);
+  const known = (): GuardState => remember(state, answer.cert, answer.incarnation, effects);
+  if (answer.verdict === "open") return open(known(), effects);
+  if (answer.verdict === "free") return hold(known(), "free", Infinity, now, effects);
+  return extend(state, answer, sentAt, now, effects);
+}
+
+function extend(
+  state: GuardState,
+  answer: GuardAnswer,
+  sentAt: number,
+  now: number,
+  effects: GuardEffect[],
+): GuardState {
+  const judged = judgeClock(state, answer, sentAt, now);
+  const untilMs = sentAt + answer.remainingMs * judged.timing.factor;
+  const isUsable = judged.distrustMs === null && judged.baseline !== null && untilMs > now;
+  // One that gates nothing and cannot hold on yet goes on to know nothing: an agent that is followed closes it then.
+  if (!isUsable && state.mode === "open") return judged;
+  const known = remember(judged, answer.cert, answer.incarnation, effects);
+  return isUsable ? hold(known, "leased", untilMs, now, effects) : known;
 }
 
 /** Highest certificate and incarnation, on disk before anything is opened under them. */

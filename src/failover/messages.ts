@@ -62,6 +62,8 @@ export interface Renew {
   readonly lagMs: number | null;
   /** What would not come up at this standby, in words; "" where nothing is known. No switchover goes there. */
   readonly obstacle: string;
+  /** A person has paused automatic failover at this site: as the standby it takes nothing over by itself. */
+  readonly paused: boolean;
   readonly fenceCap: FenceCap;
   /** Longest time from a lapse to the last process dead, as measured; part of the promise when above G. */
   readonly stopBoundMs: number;
@@ -99,10 +101,8 @@ export type RefusalCode =
   | "Recording"
   | "Conflict"
   | "Voided"
-  | "Paused"
   | "NotPrepared"
-  | "Released"
-  | "WrongPair";
+  | "Released";
 
 export interface Refusal {
   readonly code: RefusalCode;
@@ -135,6 +135,8 @@ export interface RenewAck {
   readonly disarmRecorded: boolean;
   /** Witness: the other site was heard within D and is Ready. Peer: always false. */
   readonly seesReadyPeer: boolean;
+  /** Witness: the other site was heard within D. Peer: always false. */
+  readonly hearsOther: boolean;
   /** Peer: the witness was heard within D. Witness: always true. */
   readonly seesWitness: boolean;
   /** The fence capability that the grantor has taken note of for this site. */

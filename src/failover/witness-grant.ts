@@ -29,8 +29,13 @@ export function recovering(state: WitnessGroup): boolean {
 
 /** The other site was heard within `windowMs` and is Ready. */
 export function seesReady(state: WitnessGroup, site: SiteName, now: number, windowMs: number): boolean {
+  return hearsOther(state, site, now, windowMs) && state.heard[otherSite(state, site)]?.ready === "Ready";
+}
+
+/** Whether the site's peer was heard within this time. */
+export function hearsOther(state: WitnessGroup, site: SiteName, now: number, windowMs: number): boolean {
   const other = state.heard[otherSite(state, site)];
-  return other !== undefined && other.ready === "Ready" && now - other.atMs <= windowMs;
+  return other !== undefined && now - other.atMs <= windowMs;
 }
 
 /** An open switchover may be called off by the witness itself after this many leases without its source. */
@@ -139,7 +144,7 @@ function automaticRefusal(
   if (message.ready !== "Ready") return refusal("NotReady", `${message.site} is ${message.ready}`);
   const lagMs = lagOf(state, message, now);
   if (lagMs === null || lagMs > message.maxLagMs) {
-    return refusal("LagTooHigh", `${message.site} lags by ${lagMs ?? "?"} ms, at most ${message.maxLagMs} allowed`);
+    return refusal("LagTooHigh", `${message.site} lags by more than the ${message.maxLagMs} ms allowed`);
   }
   const { automaticAtUnixMs } = state.record;
   if (automaticAtUnixMs === null) return null;

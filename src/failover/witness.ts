@@ -7,7 +7,7 @@ import type { Cert, SiteName } from "./epoch.ts";
 import type { Acquire, Refusal, Renew, RenewAck } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
 import { Draft, grantTo, hearEcho, provenEcho, withoutSwitching, withoutSwitchingPatch } from "./witness-draft.ts";
-import { decideGrant, recovering, refusal, seesReady } from "./witness-grant.ts";
+import { decideGrant, hearsOther, recovering, refusal, seesReady } from "./witness-grant.ts";
 import { isOver, release, releasedRefusal, shownCert } from "./witness-release.ts";
 import type {
   Heard,
@@ -263,6 +263,7 @@ function renewAck(draft: Draft, message: Renew, refused: Refusal | null): RenewA
     guardMs: Math.max(message.guardMs, message.stopBoundMs),
     disarmRecorded: veto !== null && veto.site === message.site && veto.incarnation === message.incarnation,
     seesReadyPeer: seesReady(state, message.site, now, message.leaseMs),
+    hearsOther: hearsOther(state, message.site, now, message.leaseMs),
     seesWitness: true,
     fenceCap: message.fenceCap,
     incarnationSeen: state.heard[message.site]?.incarnation ?? message.incarnation,

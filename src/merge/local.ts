@@ -2,7 +2,7 @@ import type { Clock } from "../clock.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import { contentHash, type Place } from "../render/neutral.ts";
-import { isMarkedSingle } from "../render/single.ts";
+import { isSingle } from "../render/single.ts";
 import type { Role } from "../render/types.ts";
 import type { Known, Ledger } from "./ledger.ts";
 import { changedMs } from "./plan.ts";
@@ -167,10 +167,11 @@ export class LocalObjects {
   /** Notes whether the object, here or as the other site says it, is single. */
   mark(key: ObjectKey, object: KubeObject): void {
     const { group, kind, namespace, name } = parseKey(key);
-    if (group === "" && kind === "Namespace") this.#markNamespace(name, isMarkedSingle(object));
-    const isSingle = isMarkedSingle(object) || (namespace !== "" && this.#singleNamespaces.has(namespace));
-    if (isSingle === this.#singles.has(key)) return;
-    if (isSingle) this.#singles.add(key);
+    const isItself = isSingle(object);
+    if (group === "" && kind === "Namespace") this.#markNamespace(name, isItself);
+    const isNow = isItself || (namespace !== "" && this.#singleNamespaces.has(namespace));
+    if (isNow === this.#singles.has(key)) return;
+    if (isNow) this.#singles.add(key);
     else this.#singles.delete(key);
     this.#options.onMarked(key);
   }

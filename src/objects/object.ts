@@ -77,6 +77,8 @@ export const marks = {
    * a Namespace, for everything in it.
    */
   singleton: "lifeboat.dev/singleton",
+  /** Annotation set by users, in mode ActiveActive: this workload's replicas in percent while a survivor bears the load. */
+  surge: "lifeboat.dev/surge",
   /** Annotation, in mode ActiveActive: JSON of the version that was last brought here, and the hash of what it says. */
   version: "lifeboat.dev/version",
   /** Annotation set by users: the wave a workload starts in at promotion. @default 0 */

@@ -1,5 +1,6 @@
+import { surgePercents } from "../config/group.ts";
 import { kindName, type ObjectKey, parseKey } from "../objects/key.ts";
-import { groupOf, type KubeObject } from "../objects/object.ts";
+import { groupOf, type KubeObject, marks } from "../objects/object.ts";
 import { specOf } from "./kinds/rule.ts";
 
 /**
@@ -22,8 +23,16 @@ export function isSurged(key: ObjectKey): boolean {
   return replicated.has(name) || name === autoscaler;
 }
 
+/** By a workload's own annotation, if that is a percentage that a group may have, or else by its group's. */
+function percentOf({ metadata }: KubeObject, groups: number): number {
+  const said = metadata.annotations?.[marks.surge] ?? "";
+  const percent = /^\d{1,4}$/.test(said) ? Number(said) : 0;
+  return percent >= surgePercents.least && percent <= surgePercents.most ? percent : groups;
+}
+
 /** In place. What is at zero stays there. */
-export function surge(object: KubeObject, percent: number): void {
+export function surge(object: KubeObject, groupsPercent: number): void {
+  const percent = percentOf(object, groupsPercent);
   const kind = kindName(groupOf(object.apiVersion), object.kind);
   const spec = specOf(object);
   const raise = (field: string, standard: number): void => {

@@ -217,6 +217,7 @@ class Site {
       armed: true,
       ready: "Ready",
       obstacle: "",
+      paused: false,
       lagMs: 0,
       fenceCap: "guard",
       stopBoundMs: guardMs,

@@ -4,7 +4,8 @@ import { LifeboatError, messageOf } from "../../src/errors.ts";
 import { randomFrom } from "../random.ts";
 import { keep, readRows, tableOf } from "./results.ts";
 import { runRound, type RoundResult } from "./round.ts";
-import { doubleFault, scenarios, sets, type Scenario } from "./scenarios.ts";
+import type { Scenario } from "./scenario.ts";
+import { doubleFault, scenarios, sets } from "./scenarios.ts";
 import { Stage } from "./stage.ts";
 
 interface Flags {

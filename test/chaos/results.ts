@@ -56,10 +56,44 @@ export function added(row: Row | undefined, result: RoundResult): Row {
   };
 }
 
+const pointsOf = {
+  "switchover-": "an agent, a guard or the witness is killed at one of PLACES points of a switchover",
+  "return-": "the same at one of PLACES points of the return of a site after a takeover",
+} as const;
+
+/** The points of a move as one row; the file has each of them. */
+function withoutPoints(rows: readonly Row[]): Row[] {
+  const isPoint = ({ scenario }: Row, prefix: string): boolean => scenario.startsWith(prefix);
+  const others = rows.filter((row) => !Object.keys(pointsOf).some((prefix) => isPoint(row, prefix)));
+  const joined = Object.entries(pointsOf).flatMap(([prefix, what]) =>
+    [
+      ...Map.groupBy(
+        rows.filter((row) => isPoint(row, prefix)),
+        ({ profile, guards }) => `${profile} ${guards}`,
+      ).values(),
+    ].map((group) => joinedAs(what.replace("PLACES", `${group.length}`), group)),
+  );
+  return [...others, ...joined];
+}
+
+function joinedAs(what: string, rows: readonly Row[]): Row {
+  const [first] = rows;
+  if (first === undefined) throw new Error("no rows");
+  const sum = (of: (row: Row) => number): number => rows.reduce((total, row) => total + of(row), 0);
+  return {
+    ...first,
+    what,
+    rounds: sum(({ rounds }) => rounds),
+    failed: sum(({ failed }) => failed),
+    overlapMs: rows.flatMap(({ overlapMs }) => overlapMs),
+    lost: rows.flatMap(({ lost }) => lost),
+  };
+}
+
 /** As it stands in docs/failover.md. */
-export function tableOf(rows: readonly Row[]): string {
+export function tableOf(all: readonly Row[]): string {
   const seconds = (ms: number): string => (ms / 1000).toFixed(1);
-  const lines = rows.map((row) => {
+  const lines = withoutPoints(all).map((row) => {
     const overlap = Math.max(0, ...row.overlapMs);
     const gap = row.gapMs.length === 0 ? "–" : seconds(Math.min(...row.gapMs));
     const start =

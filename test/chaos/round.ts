@@ -1,9 +1,11 @@
 /** One scenario once: what the pods wrote, against what was promised. */
 import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../../src/errors.ts";
 import { overlapMs, uptimeMs } from "../demo/beats.ts";
 import { waitFor } from "../pair/wait.ts";
-import type { Scenario } from "./scenarios.ts";
-import { sites, type SiteName, type Stage } from "./stage.ts";
+import type { Scenario } from "./scenario.ts";
+import { ledger, namespace } from "./app.ts";
+import { group, sites, type SiteName, type Stage } from "./stage.ts";
 import { numberAt, Writer } from "./writer.ts";
 
 export interface RoundResult {
@@ -37,6 +39,7 @@ export async function runRound(stage: Stage, scenario: Scenario): Promise<RoundR
   const problems: string[] = [];
   await stage.ready();
   const writer = new Writer(stage.pair.client("east"), await numberAt(stage.pair.client("east"), signal));
+  stage.writer = writer;
   await delay(1_000);
   const fromMs = (await uptimeMs()) - 1_000;
   const faultMs = await uptimeMs();
@@ -47,16 +50,26 @@ export async function runRound(stage: Stage, scenario: Scenario): Promise<RoundR
     await (scenario.runs === "west"
       ? waitForWest(stage, faultMs, problems)
       : watch(stage, scenario, faultMs, problems));
+  } catch (error) {
+    signal.throwIfAborted();
+    problems.push(messageOf(error));
   } finally {
     await writer.stop();
   }
-  const moved = scenario.runs === "west" ? await whatMoved(stage, scenario, { faultMs, writer }, problems) : undefined;
+  const moved = scenario.runs === "west" ? await whatMoved(stage, scenario, faultMs, problems) : undefined;
   await stage.mend();
-  await settle(stage, problems);
+  const active = await settle(stage, problems);
+  // Where either site may run in the end, what may not be missing is looked for there.
+  const looks = scenario.lossless === true && active !== undefined;
+  const lost = moved?.lost ?? (looks ? await missingAt(stage, active, scenario, problems) : null);
+  if (scenario.keepsOwn === true && active === "west") await checkKept(stage, writer, problems);
   const all = await stage.beats(fromMs);
   const overlap = Math.round(overlapMs(all.east, all.west));
-  if (overlap > 0 && (stage.options.guards || scenario.overlapsWithoutGuards !== true)) {
+  if (overlap > 0 && (stage.options.guards || scenario.overlapsWithoutGuards === undefined)) {
     problems.push(`both sites ran pods for ${overlap} ms`);
+  }
+  if (overlap === 0 && !stage.options.guards && scenario.overlapsWithoutGuards === true) {
+    problems.push("the control shows no overlap: nothing is proven by there being none with guards");
   }
   return {
     scenario: scenario.name,
@@ -67,7 +80,7 @@ export async function runRound(stage: Stage, scenario: Scenario): Promise<RoundR
     gapMs: moved?.gapMs ?? null,
     startMs: moved?.startMs ?? null,
     boundMs: boundOf(stage, scenario),
-    lost: moved?.lost ?? null,
+    lost,
     problems,
   };
 }
@@ -99,6 +112,8 @@ async function watch(stage: Stage, scenario: Scenario, faultMs: number, problems
   const last = east.at(-1)?.toMs ?? 0;
   if (scenario.runs === "nobody") {
     if (nowMs - last < pauseMaxMs) problems.push("east still runs pods");
+    const told = await Promise.all(sites.map(async (site) => stage.blockedAt(site)));
+    if (!told.some((message) => message.includes("--force-fenced"))) problems.push("nobody is told what to do");
     return;
   }
   const pauses = east.slice(1).map(({ fromMs }, at) => fromMs - (east[at]?.toMs ?? 0));
@@ -109,15 +124,14 @@ async function watch(stage: Stage, scenario: Scenario, faultMs: number, problems
 async function whatMoved(
   stage: Stage,
   scenario: Scenario,
-  { faultMs, writer }: { readonly faultMs: number; readonly writer: Writer },
+  faultMs: number,
   problems: string[],
 ): Promise<{ readonly gapMs: number; readonly startMs: number; readonly lost: number } | undefined> {
   const { east, west } = await stage.beats(faultMs - 1_000);
   const first = west[0]?.fromMs;
   if (first === undefined) return undefined;
   const lastEast = Math.max(faultMs - 1_000, ...east.filter(({ fromMs }) => fromMs <= first).map(({ toMs }) => toMs));
-  const lost = Math.max(0, writer.acknowledged - (await numberAt(stage.pair.client("west"), stage.options.signal)));
-  if (scenario.lossless === true && lost > 0) problems.push(`${lost} acknowledged changes are lost`);
+  const lost = await missingAt(stage, "west", scenario, problems);
   const startMs = Math.round(first - faultMs);
   const boundMs = boundOf(stage, scenario);
   if (boundMs !== null && startMs > boundMs + podStartMs) {
@@ -126,18 +140,45 @@ async function whatMoved(
   return { gapMs: Math.round(first - lastEast), startMs, lost };
 }
 
+/** Acknowledged changes that a site does not have. */
+async function missingAt(
+  { pair, writer, options }: Stage,
+  site: SiteName,
+  scenario: Scenario,
+  problems: string[],
+): Promise<number> {
+  const missing = Math.max(0, (writer?.acknowledged ?? 0) - (await numberAt(pair.client(site), options.signal)));
+  if (scenario.lossless === true && missing > 0) problems.push(`${missing} acknowledged changes are lost at ${site}`);
+  return missing;
+}
+
+/** What east had acknowledged while it was cut off is not in the group any more, and shown to whoever asks for it. */
+async function checkKept(stage: Stage, { acknowledged }: Writer, problems: string[]): Promise<void> {
+  const kept = async (): Promise<true | undefined> => {
+    const { out } = await stage.lifeboat("east", "divergence", group, "-o", "json");
+    const entries = (out === "" ? [] : JSON.parse(out)) as { key: string; object?: { data?: { seq?: string } } }[];
+    const found = entries.find(({ key }) => key === `/ConfigMap/${namespace}/${ledger}`);
+    return found?.object?.data?.seq === `${acknowledged}` ? true : undefined;
+  };
+  const options = { limitMs: restMs, everyMs: 1_000, signal: stage.options.signal };
+  await waitFor(`change ${acknowledged} of east among what is kept`, kept, options).catch((error: unknown) => {
+    problems.push(String(error));
+  });
+}
+
 /** With everything mended exactly one site runs the group in the end. */
-async function settle(stage: Stage, problems: string[]): Promise<void> {
+async function settle(stage: Stage, problems: string[]): Promise<SiteName | undefined> {
   const rest = async (): Promise<SiteName | undefined> => {
     const active = await stage.activeSite();
     if (active === undefined || (await stage.beatAgeMs(active)) > pauseMaxMs) return undefined;
     const other = sites.find((site) => site !== active) ?? active;
     return (await stage.statusOf(other))?.role === "standby" ? active : undefined;
   };
-  await waitFor("exactly one site", rest, { limitMs: restMs, signal: stage.options.signal }).catch(
+  return await waitFor("exactly one site", rest, { limitMs: restMs, signal: stage.options.signal }).catch(
     async (error: unknown) => {
       const told = await Promise.all(sites.map(async (site) => `${site}: ${await stateOf(stage, site)}`));
       problems.push(`${String(error)}; ${told.join("; ")}`);
+      return undefined;
     },
   );
 }

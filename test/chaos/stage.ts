@@ -13,8 +13,10 @@ import { findProcesses, isWrapper } from "../bed/processes.ts";
 import type { Bed } from "../bed/running.ts";
 import { readBeats, uptimeMs, type Interval } from "../demo/beats.ts";
 import { hasCondition, startPair, type Pair } from "../pair/pair.ts";
+import { type Answer, runLifeboat } from "../pair/run-lifeboat.ts";
 import { waitFor } from "../pair/wait.ts";
 import { application, namespace } from "./app.ts";
+import type { Writer } from "./writer.ts";
 
 export const group = "chaos";
 export const sites = ["east", "west"] as const;
@@ -42,6 +44,8 @@ export class Stage {
   readonly pair: Pair;
   readonly options: StageOptions;
   readonly timing: Timing;
+  /** Whoever writes to the application in the present round. */
+  writer: Writer | undefined;
 
   private constructor(bed: Bed, pair: Pair, options: StageOptions) {
     this.bed = bed;
@@ -102,7 +106,7 @@ export class Stage {
     const left = (): number => Math.max(1, endMs - performance.now());
     const active = await waitFor("one active site", async () => this.activeSite(), { limitMs: left(), signal });
     if (active === "west") await this.#bringBack(left);
-    await this.#waitArmed(left);
+    await this.armed(left);
     await waitFor("beats of east", async () => ((await this.beatAgeMs("east")) < freshMs ? true : undefined), {
       limitMs: left(),
       signal,
@@ -121,7 +125,8 @@ export class Stage {
     await waitFor("the group back at east", back, { limitMs: left(), everyMs: 2_000, signal });
   }
 
-  async #waitArmed(left: () => number): Promise<void> {
+  /** West would take over by itself. */
+  async armed(left = (): number => readyLimitMs): Promise<void> {
     const { signal, guards } = this.options;
     for (const site of sites) {
       await this.pair.waitForStatus(
@@ -154,6 +159,17 @@ export class Stage {
     const patch = { type: "merge", body: { metadata: { annotations: { [moveAnnotations[verb]]: value } } } } as const;
     const options = { fieldManager: "user", signal: this.options.signal };
     await this.pair.client(site).patch(resources.protectionGroups, { name: group }, patch, options);
+  }
+
+  /** What only a person can end, as the site tells it; "" while there is no such thing. */
+  async blockedAt(site: SiteName): Promise<string> {
+    const condition = (await this.statusOf(site))?.conditions?.find(({ type }) => type === "Blocked");
+    return condition?.status === "True" ? (condition.message ?? "") : "";
+  }
+
+  /** The command line, asked of a site. */
+  async lifeboat(site: SiteName, ...args: readonly string[]): Promise<Answer> {
+    return runLifeboat([...args, "--kubeconfig", this.bed.site(site).kubeconfigPath]);
   }
 
   /** Orders a switchover to west; refused for what passes in a moment, it is ordered again. */

@@ -145,6 +145,32 @@ describe("a closed gate of a group that runs at both sites", () => {
     await create(pods, pod("free"));
   });
 
+  test("refuses what mounts a claim, which is another volume at each site, unless that is wanted", async () => {
+    const gates = startGates({}, "ActiveActive");
+    await gates.close(group, closedAt(3), { signal: never });
+    const volumes = [{ name: "data", persistentVolumeClaim: { claimName: "data" } }];
+    const mounting = (object: KubeObject, labels = {}): KubeObject => {
+      const spec = object["spec"] as { template?: { spec: object } };
+      const { template } = spec;
+      const to =
+        template === undefined
+          ? { ...spec, volumes }
+          : { ...spec, template: { ...template, spec: { ...template.spec, volumes } } };
+      return { ...object, metadata: { ...object.metadata, labels }, spec: to };
+    };
+    await eventually(async () => {
+      const said = await create(pods, mounting(pod("probe"))).then(() => "not refused", messageOf);
+      expect(said).toContain(refusal);
+    }, 10_000);
+    await expect(create(deployments, mounting(workload("db")))).rejects.toThrow(refusal);
+    await create(deployments, mounting(workload("cache"), { "lifeboat.dev/singleton": "false" }));
+    await create(deployments, workload("web"));
+    // What a controller makes carries no mark of its owner.
+    const by = { apiVersion: "apps/v1", kind: "ReplicaSet", name: "cache-1", uid: "1", controller: true };
+    const made = mounting(pod("cache-1-x"));
+    await create(pods, { ...made, metadata: { ...made.metadata, ownerReferences: [by] } });
+  });
+
   test("refuses everything in a namespace that is marked, scaling by hand included", async () => {
     await client.create(deployments, workload("web", { replicas: 0 }), write);
     const patch = { type: "merge", body: { metadata: { labels: mark } } } as const;

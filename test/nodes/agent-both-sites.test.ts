@@ -30,7 +30,20 @@ const isRoot = process.getuid?.() === 0;
 const both = ["east", "west"] as const;
 const web = deployment("shop", "web", 2);
 const leader = single(deployment("shop", "leader", 1));
+/** Bears less of a lost site's load than the group's surge says. */
+const api = annotated(deployment("shop", "api", 2), { [marks.surge]: "150" });
 const moveLimitMs = 90_000;
+
+function annotated(object: KubeObject, annotations: Record<string, string>): KubeObject {
+  return { ...object, metadata: { ...object.metadata, annotations } };
+}
+
+/** What mounts a claim is another volume at each site. */
+function mounting(workload: KubeObject, claimName: string): KubeObject {
+  const spec = workload["spec"] as { template: { spec: object } };
+  const volumes = [{ name: "data", persistentVolumeClaim: { claimName } }];
+  return { ...workload, spec: { ...spec, template: { ...spec.template, spec: { ...spec.template.spec, volumes } } } };
+}
 
 function single(workload: KubeObject): KubeObject {
   const mark = { [marks.singleton]: "true" };
@@ -119,7 +132,7 @@ async function applyGroup({ automatic }: { readonly automatic: boolean }): Promi
 beforeAll(async () => {
   scene = await startScene({ nodes: "simulated", nodeCount: 1 });
   await scene.apply("east", namespace("shop"), configMap("shop", "first", { a: "1" }), secret("shop", "key", "x1"));
-  await scene.apply("east", service("shop", "web"), web, leader);
+  await scene.apply("east", service("shop", "web"), web, api, leader);
   // An agent that is killed may take longer to come back than the shortest lease lasts.
   await applyGroup({ automatic: false });
   await expectOwner("east");
@@ -135,6 +148,17 @@ describe("both sites", () => {
       return (found?.["status"] as { readyReplicas?: number } | undefined)?.readyReplicas === 2;
     });
     expect((await scene.status("west", group)).merge?.singletonCount).toBe(1);
+  });
+
+  it("do not both run what mounts a claim, unless each is to have a volume of its own", async () => {
+    const db = mounting(deployment("shop", "db", 1), "data");
+    await scene.apply("east", db);
+    await expectReplicas(db, 1, 0);
+    await scene.untilStatus("two single", "west", group, ({ merge }) => merge?.["singletonCount"] === 2);
+    await scene.apply("east", annotated(db, { [marks.singleton]: "false" }));
+    await expectReplicas(db, 1, 1);
+    await scene.remove("east", db);
+    await scene.until("deleted", "west", db, (found) => found === undefined);
   });
 
   it("have what is written at either, deletions included", async () => {
@@ -297,6 +321,7 @@ describe("what is single", () => {
     await scene.bed.faults.kill("east");
     await scene.until("its replicas", "west", leader, (found) => replicasOf(found) === 1, moveLimitMs);
     await scene.until("the load of both", "west", web, (found) => replicasOf(found) === 6, moveLimitMs);
+    await scene.until("its own share of it", "west", api, (found) => replicasOf(found) === 3, moveLimitMs);
     await scene.untilStatus("surge", "west", group, ({ merge, active }) => {
       return merge?.surgePercent === 200 && active === "west";
     });
@@ -304,6 +329,7 @@ describe("what is single", () => {
     await scene.bed.faults.restore("east");
     await scene.pair.startAgent("east");
     await scene.until("its own load", "west", web, (found) => replicasOf(found) === 3, moveLimitMs);
+    await scene.until("its own load", "west", api, (found) => replicasOf(found) === 2, moveLimitMs);
     await expectOwner("west");
     await expectReplicas(leader, 0, 1);
     await expectReplicas(web, 3, 3);

@@ -1,8 +1,5 @@
 /** Two sites, a witness and the agents as real processes, and a user who works at them. For end-to-end tests. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import type { GroupSpecInput, GroupStatus } from "../../src/config/group.ts";
 import type { KubeClient } from "../../src/kube/client.ts";
 import { type KubeResource, resources } from "../../src/kube/resource.ts";
@@ -12,21 +9,11 @@ import { killRestartable } from "../bed/restartable.ts";
 import type { BedOptions } from "../bed/options.ts";
 import type { Bed } from "../bed/running.ts";
 import { hasCondition, type Pair, type PairOptions, startPair } from "../pair/pair.ts";
+import { type Answer, runLifeboat } from "../pair/run-lifeboat.ts";
 import { waitFor } from "../pair/wait.ts";
-
-const program = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
 /** Two busy cores: what takes a second on an idle machine. */
 export const patienceMs = 60_000;
-/** Longest that a command of the command line may take. */
-const commandLimitMs = 90_000;
-
-export interface Answer {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
 export type SiteName = "east" | "west";
 
 export interface Scene {
@@ -161,26 +148,6 @@ export async function restartApiServer(scene: Scene, site: SiteName): Promise<vo
   startAgain();
   const answers = async () => (await scene.client(site).request("GET", "/readyz", { signal })) === "ok" || undefined;
   await waitFor(`API server of ${site}`, answers, { limitMs: patienceMs, signal });
-}
-
-/** Runs the command line as a user's shell does. */
-export async function runLifeboat(
-  args: readonly string[],
-  options: { readonly path?: string; readonly env?: Readonly<Record<string, string>> } = {},
-): Promise<Answer> {
-  const argv = ["--disable-warning=ExperimentalWarning", options.path ?? program, ...args];
-  const child = spawn(process.execPath, argv, {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NO_COLOR: "1", ...options.env },
-    timeout: commandLimitMs,
-    killSignal: "SIGKILL",
-  });
-  let out = "";
-  let err = "";
-  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, out, err };
 }
 
 export function namespace(name: string, labels: Readonly<Record<string, string>> = {}): KubeObject {

@@ -103,10 +103,89 @@ it("a switchover is looked at, done with its phases shown, and taken back by a f
   await expectActive("east");
 });
 
+/** A pod of east that does not end before it is let go. */
+async function slowPod(): Promise<{ readonly name: string; letGo(): Promise<void> }> {
+  const kubectl = async (...args: readonly string[]) => scene.bed.kubectl("east", ["-n", "shop", ...args]);
+  const [name = ""] = (await kubectl("get", "pods", "-o", "name")).split("\n");
+  const patch = async (finalizers: readonly string[]) =>
+    kubectl("patch", name, "--type=merge", "-p", JSON.stringify({ metadata: { finalizers } }));
+  await patch(["example.com/slow"]);
+  return { name, letGo: async () => void (await patch([])) };
+}
+
+const hasReadyPods = (found: KubeObject | undefined): boolean =>
+  (found?.["status"] as { readyReplicas?: number } | undefined)?.readyReplicas === 2;
+
+/** Nothing of the group runs at the standby. */
+async function expectHeldAtWest(): Promise<void> {
+  expect(replicasOf(await scene.find("west", web))).toBe(0);
+  expect((await scene.bed.kubectl("west", ["-n", "shop", "get", "pods", "-o", "name"])).trim()).toBe("");
+}
+
+it("a switchover that waits for a pod says so, and is called off: the group runs where it ran", async () => {
+  await untilFit("east", "west");
+  const { epoch } = await scene.status("east", group);
+  const pod = await slowPod();
+  try {
+    const moving = scene.lifeboat("east", "switchover", group, "--to", "west", "--wait");
+    await scene.until("a held application", "east", web, (found) => replicasOf(found) === 0);
+    await scene.untilStatus("waiting", "east", group, ({ reason }) => reason?.includes("everything") ?? false);
+    const shown = await scene.lifeboat("east", "status", group);
+    expect(shown.out).toMatch(
+      /State: +Quiescing: switchover to west: it goes on when everything of the group has stopped here; `lifeboat abort shop`, asked here, calls it off/,
+    );
+    expect(await scene.status("west", group)).toMatchObject({ role: "standby", state: "Standby", active: "east" });
+    await expectHeldAtWest();
+
+    const answer = await scene.lifeboat("east", "abort", group);
+    const message = "the switchover is called off; the group goes on where it was\n";
+    expect(answer).toMatchObject({ code: 0, err: "", out: message });
+    const moved = await moving;
+    expect(moved).toMatchObject({ code: 4, err: "" });
+    expect(moved.out).toMatch(/Quiescing[^]*refused: the switchover is called off/);
+    await scene.until("two ready pods", "east", web, hasReadyPods);
+  } finally {
+    await pod.letGo();
+  }
+  await expectActive("east");
+  expect((await scene.status("east", group)).epoch).toBe(epoch);
+  await expectHeldAtWest();
+});
+
+it("a sealed switchover that the other site does not take up is called off by the witness", async () => {
+  await untilFit("east", "west");
+  const { epoch } = await scene.status("east", group);
+  const pod = await slowPod();
+  try {
+    expect((await scene.lifeboat("east", "switchover", group, "--to", "west")).code).toBe(0);
+    await scene.untilStatus("waiting", "east", group, ({ reason }) => reason?.includes("everything") ?? false);
+    await scene.bed.faults.pause("west/agent");
+  } finally {
+    await pod.letGo();
+  }
+  try {
+    await scene.untilStatus("sealed", "east", group, ({ state }) => state === "Sealed");
+    const shown = await scene.lifeboat("east", "status", group);
+    expect(shown.out).toMatch(
+      /State: +Sealed: switchover to west: stopped here, west catches up; `lifeboat abort shop`/,
+    );
+    expect(await scene.lifeboat("east", "abort", group)).toMatchObject({
+      code: 0,
+      out: "the group is sealed; the witness is asked to call the switchover off\n",
+    });
+    await scene.until("two ready pods", "east", web, hasReadyPods);
+  } finally {
+    await scene.bed.faults.resume("west/agent");
+  }
+  await expectActive("east");
+  expect((await scene.status("east", group)).epoch).not.toBe(epoch);
+  await expectHeldAtWest();
+});
+
 it("pause and resume show in status, and pausing keeps the witness from moving the group", async () => {
   await scene.untilStatus("armed", "east", group, (status) => hasCondition(status, "Armed"), moveLimitMs);
   const paused = await scene.lifeboat("east", "pause", group);
-  expect(paused).toMatchObject({ code: 0, out: "automatic failover is paused\n" });
+  expect(paused).toMatchObject({ code: 0, out: "automatic failover is paused, until east is asked to resume it\n" });
   const { conditions } = await scene.untilStatus(
     "not armed",
     "east",
@@ -180,6 +259,16 @@ it("what the other site would refuse of the group keeps a switchover from being 
     for (const asked of ["east", "west"] as const) {
       const refused = await scene.lifeboat(asked, "switchover", group, "--to", "west", "--wait");
       expect(refused).toMatchObject({ code: 4, out: expect.stringContaining("nothing runs here") as string });
+    }
+    // With something else in the way, both are named.
+    await scene.bed.faults.pause("west/agent");
+    try {
+      await delay(6_000);
+      const dry = await scene.lifeboat("east", "switchover", group, "--to", "west", "--dry-run");
+      expect(dry.out).toContain("in the way: west is not reached\n");
+      expect(dry.out).toMatch(/in the way: at west: 1 objects would be refused/);
+    } finally {
+      await scene.bed.faults.resume("west/agent");
     }
     expect(replicasOf(await scene.find("east", web))).toBe(2);
   } finally {

@@ -18,11 +18,11 @@ import {
   isCaughtUp,
   namespace,
   patienceMs,
-  runLifeboat,
   type Scene,
   secret,
   startScene,
 } from "./agent-harness.ts";
+import { runLifeboat } from "../pair/run-lifeboat.ts";
 
 /** The command line, against agents that do what it asks for. */
 

@@ -13,7 +13,8 @@ import type { Bed } from "../bed/running.ts";
 import { overlapMs, readBeats, uptimeMs, type Interval } from "../demo/beats.ts";
 import { hasCondition, startPair, type Pair } from "../pair/pair.ts";
 import { waitFor } from "../pair/wait.ts";
-import { groupSpec, runLifeboat } from "./agent-harness.ts";
+import { runLifeboat } from "../pair/run-lifeboat.ts";
+import { groupSpec } from "./agent-harness.ts";
 import { beating, crash, namespace } from "./guard-harness.ts";
 
 const group = "shop";

@@ -66,12 +66,11 @@ export class AgentHost {
       source: this.site.isSource(g),
       policy: this.site.policy,
     };
-    const step = this.world.reducers.bootAgent(config, record, this.now());
+    const step = this.world.reducers.bootAgent(config, record, this.now(), this.site.heldOn(g));
     this.states[g] = step.state;
     this.effects(g, step.effects);
     this.step(g, { type: "fence", cap: this.site.fenceCap, stopBoundMs: 0 });
     if (this.site.ending[g] === true) this.step(g, { type: "ending", ending: true });
-    if (this.site.heldOn(g)) this.step(g, { type: "podsHeldOn" });
     const data = this.site.data.kept(g, record.cert);
     if (data !== null) this.step(g, data);
     this.schedule();
@@ -159,13 +158,19 @@ export class AgentHost {
         this.persist(g, effect.token, effect.record);
         return;
       case "startRunning":
+        site.noteRunning(g, true);
+        this.intents[g] = true;
+        return;
       case "unquiesce":
         this.intents[g] = true;
         return;
       case "stopRunning":
+        site.noteRunning(g, false);
+        this.intents[g] = false;
+        return;
       case "quiesce":
         this.intents[g] = false;
-        if (effect.type === "quiesce") this.waitQuiesced(g, effect.opId);
+        this.waitQuiesced(g, effect.opId);
         return;
       case "prepareSeal":
         this.takeSeal(g, effect.opId);

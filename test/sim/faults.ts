@@ -374,6 +374,7 @@ export function heal(world: World): void {
     site.restore();
     for (const node of site.nodes) {
       node.cuts = 0;
+      node.slowMs = 0;
       if (!node.machine.up) node.boot();
     }
     for (const agent of site.agents) {

@@ -1,4 +1,5 @@
 /** From a seed to a list of faults. Everything random about *which* faults happen is drawn here, up front. */
+import type { FenceCap } from "../../src/failover/messages.ts";
 import { Random } from "./random.ts";
 import type { Entry, Fault } from "./faults.ts";
 import { ends } from "./network.ts";
@@ -38,7 +39,46 @@ export function generate(seed: number, mode: Mode): Plan {
     at += random.chance(0.5) ? random.between(0, 3000) : random.between(2000, 14_000);
     if (at > HEAL_AT_MS - 2000) break;
   }
-  return { options, entries, healAtMs: Math.round(Math.min(HEAL_AT_MS, Math.max(at + 12_000, 25_000))) };
+  const healAtMs = Math.round(Math.min(HEAL_AT_MS, Math.max(at + 12_000, 25_000)));
+  return { options, entries: [...entries, ...drawRare(seed, fenceCap, healAtMs)], healAtMs };
+}
+
+/** Share of the histories with a rare fault among the others. */
+const RARE_CHANCE = 0.1;
+
+/** Drawn from a sequence of its own: a history without one is what it was before there were any. */
+function drawRare(seed: number, fenceCap: FenceCap, healAtMs: number): Entry[] {
+  const random = new Random(seed ^ 0x2545f491);
+  if (!random.chance(RARE_CHANCE)) return [];
+  const atMs = Math.round(random.between(SETTLE_MS, healAtMs - 2000));
+  const laterMs = Math.round(atMs + duration(random));
+  const site: SiteKey = random.pick(["east", "east", "west"]);
+  const index = random.integer(nodesPerSite);
+  const joins: Entry = { atMs, fault: { kind: "node-unguarded", site } };
+  const slow: Fault = {
+    kind: "node-slow",
+    site,
+    index,
+    ms: Math.round(random.between(50, 3000)),
+    forMs: duration(random),
+  };
+  const found: [Entry[], ...Entry[][]] = [
+    [joins],
+    [joins, { atMs: laterMs, fault: { kind: "node-guard", site, index: nodesPerSite } }],
+    [{ atMs, fault: slow }],
+    // What is lost shows to a process that begins only.
+    [
+      { atMs, fault: { kind: "note-lost", site } },
+      { atMs, fault: { kind: "leader-crash", site, forMs: 300 } },
+    ],
+    [
+      { atMs, fault: { kind: "pause", site } },
+      { atMs: laterMs, fault: { kind: "resume", site } },
+    ],
+  ];
+  // Where nothing but the API server stops pods there are no guards.
+  const [, , ...others] = found;
+  return fenceCap === "guard" ? random.pick(found) : random.pick([[joins], ...others]);
 }
 
 function duration(random: Random): number {

@@ -5,6 +5,7 @@ import type { Plan } from "./generate.ts";
 import type { Violation } from "./oracle.ts";
 import type { Reducers } from "./reducers.ts";
 import { siteKeys } from "./options.ts";
+import type { SiteKey } from "./options.ts";
 import { World } from "./world.ts";
 
 export interface Outcome {
@@ -71,7 +72,7 @@ function strike(world: World, entry: Entry, met: Set<string>): void {
   inject(world, entry.fault);
 }
 
-/** L1 (and with it L4: a stuck state that only a person can leave is not stuck silently). */
+/** L1, and L4 where only a person can go on. */
 function settle(world: World): void {
   // A policy edit may have left long promises behind.
   const promiseMs = Math.max(world.policy.timing.promiseMs, world.timing.promiseMs, 25_000);
@@ -91,16 +92,20 @@ function oneEach(world: World): boolean {
     const running = siteKeys.filter((key) => world.sites[key].isRunning(g));
     // Nobody looks after what was deleted: it runs where it ran, if anything still wants it to.
     if (world.exists[g] !== true) return running.length <= 1 && isForgotten(world, g);
-    const blocked = siteKeys.some((key) => world.sites[key].leader()?.states[g]?.phase.type === "Blocked");
-    return running.length === 1 || blocked;
+    return running.length === 1 || siteKeys.some((key) => isBlocked(world, key, g));
   });
+}
+
+/** Stuck on purpose: that it says why, and what to do, is seen to by the oracle (L4). */
+function isBlocked(world: World, key: SiteKey, g: number): boolean {
+  return world.sites[key].leader()?.states[g]?.phase.type === "Blocked";
 }
 
 /** A deleted group must not be remembered for ever, or one of its name could not begin again. */
 function isForgotten(world: World, g: number): boolean {
   return siteKeys.every((key) => {
     const site = world.sites[key];
-    return site.present[g] !== true || site.leader()?.states[g]?.phase.type === "Blocked";
+    return site.present[g] !== true || isBlocked(world, key, g);
   });
 }
 

@@ -7,6 +7,7 @@ import { runPlan } from "./history.ts";
 import { mutants, sourceFolder } from "./mutants.ts";
 import { modes } from "./options.ts";
 import type { Mode } from "./options.ts";
+import { measureReducers } from "./reducer-speed.ts";
 import { loadReducers } from "./reducers.ts";
 import { runMutant, scenarioFiles, scenarioFolder } from "./run-mutants.ts";
 import type { Verdict } from "./run-mutants.ts";
@@ -26,6 +27,7 @@ interface Flags {
   readonly seed?: number;
   readonly scenario?: string;
   readonly mutants: boolean;
+  readonly reducers: boolean;
   readonly accumulate: boolean;
   readonly json: boolean;
 }
@@ -42,6 +44,7 @@ const program = new Command("npm run sim --")
   .option("--scenario <file>", "one scenario, or all of them, with its measured bounds")
   .option("--seed <n>", "one history, with everything that happened", whole)
   .option("--mutants", "the protocol broken one rule at a time", false)
+  .option("--reducers", "how fast the reducers are by themselves", false)
   .option("--json", "the result as one line of JSON, last", false)
   .addHelpText("after", "\nExample:\n  npm run sim -- --seeds 5000 --mode extremal\n  npm run sim -- --scenario all")
   .parse();
@@ -61,9 +64,15 @@ const ok = values.mutants ? await showMutants() : await showHistories();
 process.exitCode = ok ? 0 : 1;
 
 async function showHistories(): Promise<boolean> {
+  if (values.reducers) return showSpeed();
   if (values.scenario !== undefined) return showScenarios(values.scenario);
   if (values.seed !== undefined) return showSeed(values.seed);
   return showSeeds();
+}
+
+async function showSpeed(): Promise<boolean> {
+  print(JSON.stringify(measureReducers(await loadReducers(sourceFolder), () => performance.now())));
+  return true;
 }
 
 async function showSeed(seed: number): Promise<boolean> {
@@ -121,11 +130,11 @@ async function showMutants(): Promise<boolean> {
   const wanted = mutants.filter(({ name }) => positionals.every((word) => name.includes(word)));
   const verdicts: Verdict[] = [];
   for (const mutant of wanted) {
-    const verdict = await runMutant(mutant, true);
+    const verdict = await runMutant(mutant, "full");
     verdicts.push(verdict);
-    const fate = verdict.killed ? "killed" : verdict.equivalent === "" ? "ALIVE" : "same";
+    const fate = verdict.killed ? "killed" : verdict.equivalent === "" ? "ALIVE" : "equivalent";
     const why = verdict.killed ? `by ${verdict.by}` : verdict.equivalent;
-    if (!values.json) print(`${fate.padEnd(7)} ${verdict.name} [${verdict.rule}]: ${why}`);
+    if (!values.json) print(`${fate.padEnd(10)} ${verdict.name} [${verdict.rule}]: ${why}`);
   }
   if (values.json) print(JSON.stringify(verdicts));
   return verdicts.every(({ killed, equivalent }) => killed === (equivalent === ""));

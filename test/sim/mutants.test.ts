@@ -14,5 +14,14 @@ test.each(mutants.map((mutant) => [mutant.name, mutant] as const))(
 const directed = mutants.filter(({ seeds, equivalent }) => seeds === undefined && equivalent === undefined);
 
 test.each(directed.map((mutant) => [mutant.name, mutant] as const))("mutant %s is killed", async (_name, mutant) => {
-  expect(await runMutant(mutant, false)).toMatchObject({ killed: true });
+  expect(await runMutant(mutant, "short")).toMatchObject({ killed: true });
 });
+
+const equivalent = mutants.filter((mutant) => mutant.equivalent !== undefined);
+
+test.each(equivalent.map((mutant) => [mutant.name, mutant] as const))(
+  "mutant %s changes nothing",
+  async (_name, mutant) => {
+    expect(await runMutant(mutant, "short")).toMatchObject({ killed: false, by: "nothing" });
+  },
+);

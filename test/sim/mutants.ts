@@ -36,6 +36,29 @@ export interface Mutant {
 
 const one = (file: string, find: string, put: string): Change[] => [{ file, find, put }];
 
+/** Texts that a mutant and its pair share. */
+const needNotHear = ["state.record.sites.some((site)", "state.record.sites.every((site)"] as const;
+const promiseInFlight = [
+  `if (s.phase.type !== "Standby") {`,
+  `if (s.phase.type !== "Standby" && s.phase.type !== "Acquiring") {`,
+] as const;
+const lateGrant = [
+  `if (phase.type !== "Acquiring" || phase.nonce !== grant.nonce || s.pending !== null) return;`,
+  `if (s.pending !== null) return;`,
+] as const;
+const forgetSeal = [
+  "if (seal !== null && sameCert(seal.cert, cert))",
+  "if (seal !== null && seal.cert === null)",
+] as const;
+const runBeforeRecord = [
+  `  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, how });`,
+  `  d.set({ record: { ...d.s.record, ...patch } });\n  afterGrant(d, leaseEnd, sentAtMs, how);`,
+] as const;
+const grantReleased = [
+  "if (state.record.released && holder !== message.site)",
+  "if (state.record.released && holder === message.site)",
+] as const;
+
 export const mutants: readonly Mutant[] = [
   {
     name: "no G",
@@ -133,18 +156,34 @@ export const mutants: readonly Mutant[] = [
   {
     name: "witness need not hear both",
     rule: "R3",
-    changes: one("witness-grant.ts", "state.record.sites.some((site)", "state.record.sites.every((site)"),
-    scenarios: [],
-    equivalent:
-      "a resume hears the other site after it was asked; a takeover needs armed and a fence, which only the holder's own heartbeat brings",
+    changes: one("witness-grant.ts", ...needNotHear),
+    scenarios: ["hole-forced-then-return"],
+  },
+  {
+    name: "pair: need not hear both, and resumes beside a site that was never heard",
+    rule: "R3 with R2",
+    changes: [
+      ...one("witness-grant.ts", ...needNotHear),
+      ...one(
+        "witness-grant.ts",
+        "if (heard === undefined || heard.echoMs === null || heard.echoMs < asked.atMs) {",
+        "if (heard !== undefined && (heard.echoMs === null || heard.echoMs < asked.atMs)) {",
+      ),
+      ...one("witness-grant.ts", `if (heard.state === "Acquiring" ||`, `if (heard?.state === "Acquiring" ||`),
+      ...one(
+        "witness-grant.ts",
+        `heard.state === "Active" || heard.state === "Quiescing") {`,
+        `heard?.state === "Active" || heard?.state === "Quiescing") {`,
+      ),
+      ...one("witness-grant.ts", "`${other} is ${heard.state}`", "`${other} is ${heard?.state}`"),
+    ],
+    scenarios: ["hole-forced-then-disk-lost"],
   },
   {
     name: "stale disarm acknowledgement",
     rule: "R5, R6",
     changes: one("agent-renew.ts", "ack.seq < ask.sinceSeq || ", ""),
-    scenarios: [],
-    equivalent:
-      "an acknowledgement is dated by the last 16 sends; one older than the request is older than all of them",
+    scenarios: ["hole-late-disarm"],
   },
   {
     name: "policy edit: D of the policy, not of the promise",
@@ -203,7 +242,7 @@ export const mutants: readonly Mutant[] = [
     name: "a restarted agent needs a new epoch",
     rule: "R2: guards that hold on",
     changes: one("agent-guards.ts", "if (sameCert(report.cert, s.record.cert)) return true;", ""),
-    scenarios: ["hole-agent-restart-guards-hold"],
+    scenarios: ["hole-rolling-reboot"],
   },
   {
     name: "no fresh echo needed",
@@ -218,25 +257,36 @@ export const mutants: readonly Mutant[] = [
   {
     name: "promise while an Acquire is in flight",
     rule: "R4",
-    changes: one(
-      "agent-renew.ts",
-      `if (s.phase.type !== "Standby") {`,
-      `if (s.phase.type !== "Standby" && s.phase.type !== "Acquiring") {`,
-    ),
-    scenarios: [],
-    equivalent: "a standby asks only when the holder has lapsed, and a lapsed holder is promised nothing by anyone",
+    changes: one("agent-renew.ts", ...promiseInFlight),
+    scenarios: ["hole-promise-while-acquiring", "hole-question-unanswered"],
+    equivalent:
+      "a question is given up after T_req, less than G before its grant: the holder has lapsed, and is promised nothing",
+  },
+  {
+    name: "pair: promise while an Acquire is in flight, and it is never given up",
+    rule: "R4 with T_req",
+    changes: [
+      ...one("agent-renew.ts", ...promiseInFlight),
+      ...one("agent-acquire.ts", "now >= phase.sentAtMs + patienceMs(s, phase.kind)", "now >= Infinity"),
+    ],
+    scenarios: ["hole-question-unanswered"],
   },
   {
     name: "late grants are taken",
     rule: "R4: nonce",
-    changes: one(
-      "agent-acquire.ts",
-      `if (phase.type !== "Acquiring" || phase.nonce !== grant.nonce || s.pending !== null) return;`,
-      `if (s.pending !== null) return;`,
-    ),
-    scenarios: [],
+    changes: one("agent-acquire.ts", ...lateGrant),
+    scenarios: ["hole-late-grant", "hole-grant-after-next"],
     equivalent:
-      "the witness keeps what it granted; only one set back forgets it, and its grants are refused by generation",
+      "a grant's lease counts from its question: one that comes after D is not used, and the next waits D + G",
+  },
+  {
+    name: "pair: late grants are taken, and count from their arrival",
+    rule: "R4 with timing 1",
+    changes: [
+      ...one("agent-acquire.ts", ...lateGrant),
+      ...one("agent-acquire.ts", "accept(d, grant.cert, sent[1], ", "accept(d, grant.cert, d.now, "),
+    ],
+    scenarios: ["hole-grant-after-next"],
   },
   {
     name: "re-armed before the guards have acknowledged",
@@ -306,7 +356,7 @@ export const mutants: readonly Mutant[] = [
     name: "force-fenced with the same epoch",
     rule: "R8: the site's own id",
     changes: one("epoch.ts", "counter: seen.counter + 1, forcedBy: site", 'counter: seen.counter, forcedBy: ""'),
-    scenarios: ["hole-forced", "case-witness-then-primary-dead"],
+    scenarios: ["hole-forced-then-return", "case-witness-then-primary-dead"],
   },
   {
     name: "two witnesses, no term in the transaction",
@@ -315,7 +365,7 @@ export const mutants: readonly Mutant[] = [
     world: (world) => {
       world.oracle.skipsTerm = true;
     },
-    scenarios: [],
+    scenarios: ["hole-two-witnesses"],
     equivalent: "heartbeats carry the newer generation, and the older process starts again; see the pair",
   },
   {
@@ -347,9 +397,76 @@ export const mutants: readonly Mutant[] = [
     name: "an older certificate opens a gate",
     rule: "R11",
     changes: one("guard.ts", `if (order === "older") return remember`, `if (order === "conflict") return remember`),
-    scenarios: [],
+    scenarios: ["hole-restored-before-grant"],
+  },
+  {
+    name: "no boot wait at the standby",
+    rule: "a boot waits for the longest promise",
+    changes: one(
+      "agent-acquire.ts",
+      `const bootedMs = kind === "resume" ? 0 : s.bootedAtMs + longestMs;`,
+      `const bootedMs = Math.min(0, longestMs);`,
+    ),
+    scenarios: ["hole-boot-wait-standby"],
+  },
+  {
+    name: "no boot wait at the witness",
+    rule: "a boot waits for the longest promise",
+    changes: one(
+      "witness-grant.ts",
+      "const leftMs = instance.bootedAtMs + waitMs - now;",
+      "const leftMs = Math.min(0, instance.bootedAtMs + waitMs - now);",
+    ),
+    scenarios: ["hole-boot-wait-witness"],
+  },
+  {
+    name: "a disarm is acknowledged before it is durable",
+    rule: "a grantor's record comes before its answer",
+    changes: one(
+      "agent-renew.ts",
+      `  return d.persist({ veto: { incarnation: renew.incarnation } }, { type: "none" }) || d.s.pending !== null;`,
+      `  const next = { veto: { incarnation: renew.incarnation } };
+  d.persist(next, { type: "none" });
+  d.set({ record: { ...d.s.record, ...next } });
+  return false;`,
+    ),
+    scenarios: ["hole-disarm-not-durable"],
+  },
+  {
+    name: "the witness answers before its record is durable",
+    rule: "a grantor's record comes before its answer",
+    changes: [],
+    world: (world) => {
+      world.witness.commitsAfterMs = 1500;
+    },
+    scenarios: ["hole-grant-forgotten", "case-witness-restart", "hole-boot-wait-witness"],
     equivalent:
-      "an agent that was set back in time gets no promise under its old certificate and has nothing to hand out",
+      "what it forgot it hears from both sites before it says yes, and armed is volatile: two more rules had to go with it",
+  },
+  {
+    name: "guards wake up eight times later than they may",
+    rule: "timing 3: P",
+    changes: [],
+    world: (world) => {
+      for (const key of ["east", "west"] as const) for (const node of world.sites[key].nodes) node.lateFactor = 8;
+    },
+    scenarios: ["hole-guard-late"],
+  },
+  {
+    name: "a contradiction that names no action",
+    rule: "L4",
+    changes: one(
+      "agent-draft.ts",
+      'action: "find out which site ran last, make sure the other is off, then force-fenced there",',
+      'action: "",',
+    ),
+    scenarios: ["hole-same-generation-twice"],
+  },
+  {
+    name: "a contradiction is taken for an older certificate",
+    rule: "R1: the same number with another nonce",
+    changes: one("epoch.ts", `if (a.nonce !== b.nonce) return "conflict";`, `if (a.nonce !== b.nonce) return "older";`),
+    scenarios: ["hole-same-generation-twice"],
   },
   {
     name: "no cooldown",
@@ -414,14 +531,19 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a restart forgets the seal",
     rule: "seal is durable",
-    changes: one(
-      "agent-draft.ts",
-      "if (seal !== null && sameCert(seal.cert, cert))",
-      "if (seal !== null && seal.cert === null)",
-    ),
-    scenarios: [],
+    changes: one("agent-draft.ts", ...forgetSeal),
+    scenarios: ["hole-restart-sealed"],
     equivalent:
       "every gate was closed before the seal: it boots cold, needs an epoch, and the witness voids or commits first",
+  },
+  {
+    name: "pair: a restart forgets the seal, and a gate was still open",
+    rule: "seal is durable, with seal after the gates",
+    changes: [
+      ...one("agent-draft.ts", ...forgetSeal),
+      ...one("agent-switch.ts", " || !gatesClosed(d.s, d.now)) return;", ") return;"),
+    ],
+    scenarios: ["hole-restart-sealed-unheard"],
   },
   {
     name: "a sealed source calls off by itself",
@@ -446,13 +568,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "runs before the grant is durable",
     rule: "durable before dependent",
-    changes: one(
-      "agent-acquire.ts",
-      `  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, how });`,
-      `  d.set({ record: { ...d.s.record, ...patch } });\n  afterGrant(d, leaseEnd, sentAtMs, how);`,
-    ),
-    scenarios: ["hole-torn-record"],
-    equivalent: "the witness and the guards' disks have the epoch; a site that lost it boots cold and asks",
+    changes: one("agent-acquire.ts", ...runBeforeRecord),
+    scenarios: ["case-agent-restart"],
+  },
+  {
+    name: "pair: runs before the grant is durable, and guards are not asked for the epoch",
+    rule: "durable before dependent, with what guards know",
+    changes: [...one("agent-acquire.ts", ...runBeforeRecord), ...one("agent-guards.ts", "  d.see(poll.cert);\n", "")],
+    scenarios: ["hole-grant-forgotten"],
   },
   {
     name: "one node's guard is ignored",
@@ -468,13 +591,18 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a released group is granted to the other site",
     rule: "release",
-    changes: one(
-      "witness-grant.ts",
-      "if (state.record.released && holder !== message.site)",
-      "if (state.record.released && holder === message.site)",
-    ),
+    changes: one("witness-grant.ts", ...grantReleased),
     scenarios: ["hole-release-old-record"],
     equivalent: "a site that still knows of the group hears of its end with its first heartbeat, before it may ask",
+  },
+  {
+    name: "pair: a released group is granted to the other site, which takes no word of the end",
+    rule: "release",
+    changes: [
+      ...one("witness-grant.ts", ...grantReleased),
+      ...one("agent-renew.ts", "    releasedByRefusal(d, ack.refusal, ack.cert);\n", ""),
+    ],
+    scenarios: ["hole-release-old-record"],
   },
   {
     name: "a released group is promised as before",
@@ -511,6 +639,41 @@ export const mutants: readonly Mutant[] = [
       'if (answer.verdict === "released" && now < 0) return',
     ),
     scenarios: ["case-delete-guards-restart", "case-delete"],
+  },
+  {
+    name: "what nobody asked for goes on",
+    rule: "R2: a process that may not run the group stops it once",
+    changes: one("agent.ts", "if (asked || record.cert === null", "if (d.now >= 0 || record.cert === null"),
+    scenarios: ["hole-return-unguarded-deaf"],
+  },
+  {
+    name: "a guard that is new learns from what it cannot use",
+    rule: "R7: fail closed",
+    changes: one("guard.ts", 'if (!isUsable && state.mode === "open") return judged;', ""),
+    scenarios: ["hole-new-guard-slow"],
+    seeds: { mode: "extremal", count: 1, from: 20651 },
+  },
+  {
+    name: "a guard that is new waits with an agent that is",
+    rule: "R7: fail closed",
+    changes: one("agent-guards.ts", 'isNewTo(s, poll) && !isAsking(s, now) ? "deny" : "wait"', '"wait"'),
+    scenarios: ["hole-new-guard-unknown"],
+  },
+  {
+    name: "a paused standby takes over",
+    rule: "a person's pause",
+    changes: one(
+      "agent-acquire.ts",
+      's.policy.automatic && !s.record.paused ? "takeover"',
+      's.policy.automatic ? "takeover"',
+    ).concat(one("agent-draft.ts", "!record.paused && peer?.paused !== true", "!record.paused")),
+    scenarios: ["case-paused-at-standby"],
+  },
+  {
+    name: "an adoption that is asked for again is stopped",
+    rule: "R2: nothing is stopped before the first grant",
+    changes: one("agent.ts", "return !phase.ungated;", 'return phase.kind !== "adopt";'),
+    scenarios: ["hole-sleeper-ends-new-group"],
   },
 ];
 

@@ -32,7 +32,11 @@ export class Node {
   readonly machine: Machine;
   readonly guard: Process;
   readonly guardLatenessMs: number;
+  /** Mutant of the host: how much later than that its guard wakes up. */
+  lateFactor = 1;
   guarded: boolean;
+  /** Its guard has been heard by an agent of the site: pods may be placed here. */
+  heard: boolean;
   states: (GuardState | null)[] = [];
   /** On disk. */
   records: (GuardRecord | null)[] = [];
@@ -49,6 +53,7 @@ export class Node {
     this.index = index;
     this.name = `${site.key}-${index}`;
     this.guarded = guarded;
+    this.heard = guarded;
     const { world } = this;
     this.machine = new Machine(this.name, world.clock());
     this.guard = new Process(`guard-${this.name}`, this.machine, world.queue, () => this.tick());
@@ -177,10 +182,11 @@ export class Node {
   }
 
   /**
-   * What no protocol can stop: a machine that stood still together with its guard, and the kubelet of an unguarded node
-   * that starts what is bound to it before any agent is up.
+   * What no protocol can stop: a machine that stood still together with its guard, the kubelet of an unguarded node that
+   * starts what is bound to it before any agent is up, and what is bound to one by an API server that was restored from
+   * before there was a gate.
    */
-  private excuse(): void {
+  excuse(): void {
     const { timing, t } = this.world;
     const until = t + (timing.electionMs + timing.leaseMs + timing.guardMs) / (1 - timing.rho);
     for (const pod of this.pods) pod.excusedUntil = until;
@@ -204,7 +210,7 @@ export class Node {
         : world.random.chance(0.01)
           ? world.random.between(0, world.timing.latenessMs)
           : 0;
-    this.guard.wake(this.machine.clock.realAt(at, world.t) + late);
+    this.guard.wake(this.machine.clock.realAt(at, world.t) + late * this.lateFactor);
   }
 
   private step(g: number, event: Parameters<World["reducers"]["stepGuard"]>[1]): void {

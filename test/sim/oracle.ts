@@ -76,6 +76,7 @@ export class Oracle {
       this.check(g);
       this.noteCerts(g);
       this.checkLeases(g);
+      this.checkBlocked(g);
     }
   }
 
@@ -163,6 +164,17 @@ export class Oracle {
     if (phase.type !== "Active" && phase.type !== "Quiescing") return false;
     const now = agent.process.machine.clock.now(this.world.t);
     return state.record.disarm !== null || Math.max(state.witness.leaseEndMs, state.peerGrantor.leaseEndMs) > now;
+  }
+
+  /** L4: a state that only a person can leave says why, and what to do. */
+  private checkBlocked(g: number): void {
+    for (const key of siteKeys) {
+      for (const { name, states } of this.world.sites[key].agents) {
+        const phase = states[g]?.phase;
+        if (phase?.type !== "Blocked" || (phase.reason !== "" && phase.action !== "")) continue;
+        this.fail("L4", `${name} is Blocked: "${phase.reason}", and a person is to: "${phase.action}"`);
+      }
+    }
   }
 
   /** I2, I4, L3 at the moment the witness commits a new epoch. */

@@ -27,6 +27,8 @@ export class Site {
   records: SiteRecord[] = [];
   desired: boolean[] = [];
   readonly unguardedAllowed: boolean[] = [];
+  /** With them: see {@link noteRunning}. */
+  ranIn: (readonly number[])[] = [];
   /** The failover protocol runs for the group at this site. */
   present: boolean[] = [];
   /** The group was created at this site. */
@@ -40,7 +42,7 @@ export class Site {
   private readonly endingSince: number[] = [];
   leaseHolder: AgentHost | null = null;
   private leaseRenewedAt = -Infinity;
-  private backups: { records: SiteRecord[]; desired: boolean[]; present: boolean[] }[] = [];
+  private backups: Pick<Site, "records" | "desired" | "present" | "ranIn">[] = [];
   /** Where the answer to the poll that is being worked on goes. */
   answer: ((answer: GuardAnswer) => void) | null = null;
 
@@ -203,8 +205,8 @@ export class Site {
     this.data.begin();
     world.every(BACKUP_MS, () => {
       if (!this.apiUp) return;
-      const { records, desired, present } = this;
-      this.backups.push({ records: [...records], desired: [...desired], present: [...present] });
+      const { records, desired, present, ranIn } = this;
+      this.backups.push({ records: [...records], desired: [...desired], present: [...present], ranIn: [...ranIn] });
     });
   }
 
@@ -282,6 +284,8 @@ export class Site {
       this.present[g] = true;
     }
     this.desired = [...found.desired];
+    this.ranIn = [...found.ranIn];
+    for (const node of this.nodes) if (!node.guarded) node.excuse();
     // The agents notice the resourceVersion that went backwards and start anew.
     for (const agent of this.agents) agent.stopLeading("the API server went back in time");
     this.leaseHolder = null;
@@ -314,13 +318,17 @@ export class Site {
 
   /** Admission on binding: only nodes whose guard has been heard, unless unguarded ones are allowed. */
   private mayBind(node: Node, g: number): boolean {
-    if (node.guarded || this.unguardedAllowed[g] === true) return true;
+    if (node.heard || this.unguardedAllowed[g] === true) return true;
     return this.leaseHolder?.states[g]?.record.cert === null;
   }
 
   pollArrived(node: Node, g: number, poll: GuardPoll, answer: (answer: GuardAnswer) => void): void {
     const leader = this.leader();
-    if (leader !== undefined && node.machine.up) leader.guardPolled(g, poll, answer);
+    if (leader === undefined || !node.machine.up) return;
+    leader.guardPolled(g, poll, (said) => {
+      node.heard = true;
+      answer(said);
+    });
   }
 
   /** Power off. */
@@ -365,9 +373,14 @@ export class Site {
     });
   }
 
-  /** By the nodes' boot ids: pods run that have never stopped since the site got its certificate. */
+  /** Between which boots of its nodes the group runs here, by the agent's last word; nothing is written meanwhile. */
+  noteRunning(g: number, runs: boolean): void {
+    if (this.apiUp) this.ranIn[g] = runs ? this.nodes.map((node) => node.machine.boots) : [];
+  }
+
+  /** One of the nodes has not been booted since the group was started here. */
   heldOn(g: number): boolean {
-    return this.nodes.some((node) => node.pod(g).running && node.pod(g).excusedUntil < 0);
+    return this.nodes.some((node) => node.machine.up && node.machine.boots === this.ranIn[g]?.[node.index]);
   }
 
   /** A node without a guard joins; its pods are gated by a file that only a guard writes, unless that is given up. */

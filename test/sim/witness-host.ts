@@ -33,6 +33,8 @@ export class WitnessHost {
   private readonly backups: Store[] = [];
   /** Seconds by which the wall clock is set back. */
   unixSkewS = 0;
+  /** Mutant of the host: what is answered is on disk this much later, and never when the process dies first. */
+  commitsAfterMs = 0;
   private nonces = 0;
   private readonly connections = new Map<SiteKey, { host: Instance; cuts: number }>();
 
@@ -80,6 +82,15 @@ export class WitnessHost {
     if (host === undefined) return;
     host.process.kill();
     host.instance = null;
+  }
+
+  private commitOf({ process }: Instance, record: WitnessGroupRecord): void {
+    const { life } = process;
+    if (this.commitsAfterMs === 0) this.commit(record);
+    else
+      this.world.after(this.commitsAfterMs, () => {
+        if (process.life === life) this.commit(record);
+      });
   }
 
   private commit(record: WitnessGroupRecord): void {
@@ -137,7 +148,7 @@ export class WitnessHost {
     }
     host.groups.set(message.group, step.state);
     for (const effect of step.effects) {
-      if (effect.type === "persist") this.commit(effect.record);
+      if (effect.type === "persist") this.commitOf(host, effect.record);
       else if (effect.type === "reply") this.reply(host, effect.message, before, step.state, reply);
       else if (effect.type === "regenerate") this.regenerate(host, effect.above);
     }

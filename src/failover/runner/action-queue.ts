@@ -40,6 +40,10 @@ interface Running {
   readonly sinceMs: number;
   failures: number;
   error: string | undefined;
+  /** Done, and whoever waits for it is being told. */
+  told: boolean;
+  /** Told of it, they asked for the very same once more. */
+  again: boolean;
 }
 
 /** Carries out goals one at a time; {@link GroupActions} has the rules. */
@@ -66,7 +70,10 @@ export class ActionQueue {
     if (goal.type === "startRunning" || goal.type === "stopRunning") this.#wish = goal;
     const running = this.#running;
     const live = running !== undefined && !running.scope.signal.aborted;
-    if (live && sameGoal(running.goal, goal)) return;
+    if (live && sameGoal(running.goal, goal)) {
+      running.again = running.told;
+      return;
+    }
     this.#waiting = this.#waiting.filter((older) => !replaces(goal, older) && !sameGoal(older, goal));
     this.#place(goal);
     if (live && replaces(goal, running.goal)) running.scope.abort();
@@ -97,7 +104,8 @@ export class ActionQueue {
   async #pursue(goal: Goal, signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#options;
     using scope = linkedAbort(signal);
-    const running: Running = { goal, scope, sinceMs: clock.monotonicMs(), failures: 0, error: undefined };
+    const sinceMs = clock.monotonicMs();
+    const running: Running = { goal, scope, sinceMs, failures: 0, error: undefined, told: false, again: false };
     this.#running = running;
     log.info({ action: goal.type }, actionBegun);
     try {
@@ -106,8 +114,10 @@ export class ActionQueue {
           const event = await this.#settled(goal, scope.signal);
           if (scope.signal.aborted) return;
           log.info({ action: goal.type }, actionDone);
-          this.#options.onDone(goal, event);
-          return;
+          this.#tell(running, event);
+          if (!running.again || scope.signal.aborted) return;
+          // What differs from a seal, say. Not at once: it may well differ the next time, too.
+          running.error = "what came of it was not enough";
         } catch (error) {
           if (scope.signal.aborted) return;
           running.error = messageOf(error);
@@ -120,6 +130,13 @@ export class ActionQueue {
     } finally {
       this.#running = undefined;
     }
+  }
+
+  #tell(running: Running, event: AgentEvent | undefined): void {
+    running.told = true;
+    running.again = false;
+    this.#options.onDone(running.goal, event);
+    running.told = false;
   }
 
   /** What the action came to; rejects as well when it was aborted and has not settled in time. */

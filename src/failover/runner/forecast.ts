@@ -1,4 +1,4 @@
-import { isLeaseFree, isRunning, readiness } from "../agent-draft.ts";
+import { isLeaseFree, isRunning, isWanted, readiness } from "../agent-draft.ts";
 import type { AgentState } from "../agent-state.ts";
 
 /** What would happen if it died now, for people, as far as this site can know. */
@@ -19,10 +19,11 @@ export function forecast(state: AgentState, nowMs: number): Forecasts {
   if (holder === config.site) {
     return { site: activeDies(state, nowMs), peer: standbyDies(state, nowMs), witness: witnessDies(state, nowMs) };
   }
+  const by = (lease: string): string => (record.veto === null ? `by ${lease} lease` : "without a lease");
   return {
-    site: `${config.peer} goes on by the witness's lease`,
+    site: `${config.peer} goes on ${by("the witness's")}`,
     peer: peerHolderDies(state),
-    witness: `${config.peer} goes on by this site's lease; this site cannot take over without the witness`,
+    witness: `${config.peer} goes on ${by("this site's")}; this site cannot take over without the witness`,
   };
 }
 
@@ -43,15 +44,17 @@ function byHand(site: string): string {
 }
 
 function activeDies(state: AgentState, nowMs: number): string {
-  const { config, policy, record } = state;
+  const { config, policy } = state;
   if (!isRunning(state)) return `nothing: the group does not run at ${config.site}`;
   if (isLeaseFree(state)) return `${byHand(config.peer)} with force-fenced, since ${config.site} runs without a lease`;
   // By what the witness has heard of it, since that decides.
   const { fenceCap } = state.witness;
   const fenced = fenceCap === "guard" || fenceCap === "storage" || (fenceCap === "api" && policy.unproven);
-  const automatic = policy.automatic && !record.paused && fenced;
+  const automatic = isWanted(state) && fenced;
   const willing = leased(state, "witness", nowMs) && leased(state, "peer", nowMs) && state.witness.seesReadyPeer;
-  return automatic && willing ? takesOver(state, config.peer) : byHand(config.peer);
+  const { lagMs } = state.peer ?? { lagMs: null };
+  const fresh = lagMs !== null && lagMs <= policy.maxLagMs;
+  return automatic && willing && fresh ? takesOver(state, config.peer) : byHand(config.peer);
 }
 
 function standbyDies(state: AgentState, nowMs: number): string {
@@ -73,5 +76,5 @@ function peerHolderDies(state: AgentState): string {
   if (record.veto !== null)
     return `${byHand(config.site)} with force-fenced, since ${config.peer} runs without a lease`;
   const fit = readiness(state) === "Ready" && data.lagMs !== null && data.lagMs <= policy.maxLagMs;
-  return policy.automatic && state.armed && fit ? takesOver(state, config.site) : byHand(config.site);
+  return isWanted(state) && state.armed && fit ? takesOver(state, config.site) : byHand(config.site);
 }

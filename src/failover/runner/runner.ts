@@ -88,8 +88,6 @@ export class FailoverRunner {
   #state: AgentState;
   /** Carried out when the run begins. */
   #bootEffects: readonly AgentEffect[];
-  /** What this process last asked of the site. */
-  #asked: "run" | "stop" | undefined;
   #answer: GuardAnswer | undefined;
   #outcomes: readonly CommandOutcome[] = [];
 
@@ -114,11 +112,10 @@ export class FailoverRunner {
   static async open(options: FailoverRunnerOptions): Promise<FailoverRunner> {
     const { config, records, bootIds, incarnation, clock } = options;
     const store = new GroupRecords(records, config.group);
-    const warm = store.ranInBoot(config.site, bootIds);
+    const heldOn = store.ranInBoot(config.site, bootIds);
     const record: SiteRecord = { ...store.read(), incarnation };
     await store.claim(record);
-    const boot = bootAgent(config, record, clock.monotonicMs());
-    return new FailoverRunner(options, store, warm ? warmed(boot) : boot);
+    return new FailoverRunner(options, store, bootAgent(config, record, clock.monotonicMs(), heldOn));
   }
 
   get state(): AgentState {
@@ -149,7 +146,6 @@ export class FailoverRunner {
       fromPeer: (message) => this.#feed({ type: "fromPeer", message }),
     });
     for (const effect of this.#bootEffects) this.#perform(effect);
-    this.#stopWhatNobodyAsked(this.#state);
     await runTogether(
       [
         (inner) => this.#tick(inner),
@@ -274,8 +270,6 @@ export class FailoverRunner {
     if (state === before && effects.length === 0) return;
     this.#state = state;
     this.#timeline.observe(before, event, state, effects, now);
-    if (!effects.some(({ type }) => type === "startRunning" || type === "stopRunning"))
-      this.#stopWhatNobodyAsked(state);
     for (const effect of effects) this.#perform(effect);
     // Most steps change no deadline, and at a standby there is one for each commit.
     if (nextWakeAgent(state) < this.#sleepsUntilMs) this.#wake.raise();
@@ -331,18 +325,7 @@ export class FailoverRunner {
     this.#feed({ type: "persisted", token });
   }
 
-  /**
-   * A site that may not run the group is told so once by every process: at its last end pods may have been left that
-   * nobody gated, and a reducer only stops what it knows to run. Comes before what follows a stop.
-   */
-  #stopWhatNobodyAsked(state: AgentState): void {
-    if (this.#asked !== undefined || state.record.cert === null || !mustNotRun(state)) return;
-    this.#pursue({ type: "stopRunning", reason: `${state.config.site} is ${state.phase.type}` });
-  }
-
   #pursue(goal: Goal): void {
-    if (goal.type === "startRunning") this.#asked = "run";
-    if (goal.type === "stopRunning") this.#asked = "stop";
     this.#noteRunning(goal);
     this.#queue.request(goal);
   }
@@ -370,33 +353,5 @@ export class FailoverRunner {
     if (goal.type === "stopRunning") this.#timeline.add("stopped");
     if (goal.type === "followPeer") this.#timeline.add("following", formatCert(goal.cert));
     if (event !== undefined) this.#feed(event);
-  }
-}
-
-/** The holder goes on under its epoch if a grantor renews it before the lease of its last process has run out. */
-function warmed(boot: AgentStep): AgentStep {
-  const { state } = boot;
-  if (state.phase.type !== "Unknown") return boot;
-  const phase = { type: "Unknown", warm: true } as const;
-  return { state: { ...state, phase, nextRenewAtMs: state.bootedAtMs }, effects: boot.effects };
-}
-
-/** Cold, a site whose pods are stopped through the API only has nobody who could say that they never stopped. */
-function mustNotRun({ phase, fence }: AgentState): boolean {
-  switch (phase.type) {
-    case "Adopting":
-    case "Active":
-    case "Quiescing":
-    case "Released":
-      return false;
-    case "Unknown":
-      return !phase.warm && fence.cap === "api";
-    case "Acquiring":
-      return phase.kind !== "adopt";
-    case "Standby":
-    case "Fenced":
-    case "Sealed":
-    case "Blocked":
-      return true;
   }
 }

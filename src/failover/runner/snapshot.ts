@@ -1,9 +1,18 @@
 import { compareCert, formatEpoch, type Cert, type SiteName } from "../epoch.ts";
 import type { AgentState, Grantor } from "../agent-state.ts";
-import { disarmClaim, effectiveFenceCap, isArmed, isLeaseFree, isRunning, readiness } from "../agent-draft.ts";
+import {
+  disarmClaim,
+  effectiveFenceCap,
+  isArmed,
+  isLeaseFree,
+  isRunning,
+  isWanted,
+  readiness,
+} from "../agent-draft.ts";
 import type { FenceCap, Readiness, Refusal, SiteState } from "../messages.ts";
 import type { ActionStatus } from "./action-queue.ts";
 import type { CommandOutcome } from "./actions.ts";
+import { whatBlocks, type Blocked } from "./blocked.ts";
 import { forecast, type Forecasts } from "./forecast.ts";
 import type { LinkStatus } from "./links.ts";
 import type { TimelineEvent } from "./timeline.ts";
@@ -14,8 +23,10 @@ export interface FailoverSnapshot {
   readonly site: SiteName;
   readonly peer: SiteName;
   readonly state: SiteState;
-  /** Why it is in that state; for Blocked also what a person must do. Empty when there is nothing to add. */
+  /** Why it is in that state, and what a person must or can do. Empty when there is nothing to add. */
   readonly reason: string;
+  /** Set while nothing goes on without a person. */
+  readonly blocked: Blocked | undefined;
   /** `formatEpoch` of the certificate in force here; undefined before the first grant. */
   readonly epoch: string | undefined;
   readonly holder: SiteName | undefined;
@@ -83,6 +94,7 @@ export function takeSnapshot(input: SnapshotInput): FailoverSnapshot {
     peer: config.peer,
     state: phase.type,
     reason: reasonOf(state),
+    blocked: whatBlocks(state, nowMs),
     epoch: record.cert === null ? undefined : formatEpoch(record.cert.epoch),
     holder: record.cert?.holder,
     incarnation: record.incarnation,
@@ -110,10 +122,29 @@ export function takeSnapshot(input: SnapshotInput): FailoverSnapshot {
   };
 }
 
-function reasonOf({ phase }: AgentState): string {
-  if (phase.type === "Fenced") return phase.reason;
-  return phase.type === "Blocked" ? `${phase.reason}; ${phase.action}` : "";
+function reasonOf({ phase, config, aborting }: AgentState): string {
+  const abort = `\`lifeboat abort ${config.group}\`, asked here,`;
+  switch (phase.type) {
+    case "Fenced":
+      return phase.reason;
+    case "Blocked":
+      return `${phase.reason}; ${phase.action}`;
+    case "Quiescing":
+      return `switchover to ${config.peer}: ${stages[phase.stage]}; ${abort} calls it off`;
+    case "Sealed":
+      if (aborting !== "") return `the witness is asked to call the switchover to ${config.peer} off`;
+      return `switchover to ${config.peer}: stopped here, ${config.peer} catches up; ${abort} has the witness call it off`;
+    default:
+      return "";
+  }
 }
+
+/** What a source that is not sealed yet waits for. */
+const stages: Readonly<Record<Extract<AgentState["phase"], { type: "Quiescing" }>["stage"], string>> = {
+  preparing: "the witness is asked to record it",
+  stopping: "it goes on when everything of the group has stopped here",
+  sealing: "stopped here, the last changes are being sealed",
+};
 
 function grantorSnapshot(grantor: Grantor, link: LinkStatus, nowMs: number): GrantorSnapshot {
   const heard = grantor.heardAtMs > Number.NEGATIVE_INFINITY && grantor.stamp !== null;
@@ -141,7 +172,8 @@ function whyNotArmed(state: AgentState, nowMs: number): readonly string[] {
   const reasons: string[] = [];
   if (record.cert === null) reasons.push("the group has never been granted");
   if (!policy.automatic) reasons.push("spec.failover.automatic is false");
-  if (record.paused) reasons.push("automatic failover is paused; `lifeboat resume` lifts it");
+  if (record.paused) reasons.push(pausedAt(config.site));
+  if (state.peer?.paused === true) reasons.push(pausedAt(config.peer));
   if (record.cert?.holder === config.site) reasons.push(...whyHolderNotArmed(state, nowMs));
   else if (record.cert !== null) reasons.push(...whyStandbyNotArmed(state));
   return reasons;
@@ -152,10 +184,12 @@ function whyHolderNotArmed(state: AgentState, nowMs: number): string[] {
   const reasons: string[] = [];
   if (phase.type !== "Active") reasons.push(`${config.site} is ${phase.type}`);
   else if (isLeaseFree(state)) reasons.push(`${config.site} runs without a lease, since a grantor is unreachable`);
-  else if (policy.automatic && !state.record.paused && !isArmed(state)) reasons.push(stillHolding(state));
+  else if (isWanted(state) && !isArmed(state)) reasons.push(stillHolding(state));
   if (witness.leaseEndMs <= nowMs) reasons.push("the witness does not renew the lease");
   if (peerGrantor.leaseEndMs <= nowMs) reasons.push(`${config.peer} does not renew the lease`);
+  const { lagMs } = state.peer ?? { lagMs: null };
   if (!witness.seesReadyPeer) reasons.push(`${config.peer} is not Ready`);
+  else if (lagMs === null || lagMs > policy.maxLagMs) reasons.push(tooLate(config.peer, policy));
   const cap = effectiveFenceCap(state);
   if (cap === "none") reasons.push("nothing can stop the group's processes here without the API server");
   // The witness decides by what it heard last.
@@ -164,6 +198,15 @@ function whyHolderNotArmed(state: AgentState, nowMs: number): string[] {
     reasons.push("the group is stopped through the API server only, and fencing.policy is not Unproven");
   }
   return reasons;
+}
+
+function pausedAt(site: string): string {
+  return `automatic failover is paused at ${site}; \`lifeboat resume\`, asked there, lifts it`;
+}
+
+/** Without the lag itself, which is another one at every look. */
+function tooLate(standby: string, { maxLagMs }: AgentState["policy"]): string {
+  return `${standby} lags by more than the ${maxLagMs} ms allowed`;
 }
 
 function stillHolding(state: AgentState): string {
@@ -182,7 +225,7 @@ function whyStandbyNotArmed(state: AgentState): string[] {
   const ready = readiness(state);
   if (ready !== "Ready") reasons.push(`${config.site} is ${ready}`);
   else if (data.lagMs === null || data.lagMs > policy.maxLagMs) {
-    reasons.push(`${config.site} lags by ${data.lagMs ?? "?"} ms, at most ${policy.maxLagMs} allowed`);
+    reasons.push(tooLate(config.site, policy));
   }
   if (record.veto !== null) reasons.push(`${config.peer} runs without a lease`);
   return reasons;

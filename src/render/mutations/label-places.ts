@@ -30,6 +30,11 @@ export function templateOf(object: KubeObject): Json | undefined {
   return Array.isArray(jsonAt(template, "spec")?.["containers"]) ? template : undefined;
 }
 
+/** What a pod, or the pods that an object makes, are to be. `undefined` for objects that make none. */
+export function podSpecOf(object: KubeObject): Json | undefined {
+  return object.kind === "Pod" ? jsonAt(object, "spec") : jsonAt(templateOf(object), "spec");
+}
+
 /** Workloads whose `spec.selector` cannot be changed. */
 const fixedSelector = new Set([
   "apps/Deployment",
@@ -55,7 +60,7 @@ export function podSelectorsOf(object: KubeObject): SelectorPlace[] {
   }
   if (selector !== undefined && usualSelector.has(kind)) places.push(place(selector, fixedSelector.has(kind)));
   if (kind === "networking.k8s.io/NetworkPolicy") places.push(...policySelectors(spec));
-  const podSpec = object.kind === "Pod" ? spec : jsonAt(templateOf(object), "spec");
+  const podSpec = podSpecOf(object);
   if (podSpec !== undefined) places.push(...schedulingSelectors(podSpec));
   return places;
 }

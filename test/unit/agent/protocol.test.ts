@@ -39,6 +39,7 @@ function answer(renew: Renew, incarnationSeen: number): RenewAck {
     guardMs: 0,
     disarmRecorded: false,
     seesReadyPeer: false,
+    hearsOther: false,
     seesWitness: true,
     fenceCap: "none",
     incarnationSeen,

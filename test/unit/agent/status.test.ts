@@ -141,7 +141,10 @@ describe("each condition about objects says how many, and the findings say which
       type: "Blocked",
       says: "True Blocked: both sites claim epoch 4.2; restore the witness's store",
       view: standbyView({
-        failover: { state: "Blocked", reason: "both sites claim epoch 4.2; restore the witness's store" },
+        failover: {
+          state: "Blocked",
+          blocked: { code: "Blocked", message: "both sites claim epoch 4.2; restore the witness's store" },
+        },
       }),
     },
     {

@@ -52,6 +52,7 @@ const failover: FailoverSnapshot = {
   peer: "east",
   state: "Standby",
   reason: "",
+  blocked: undefined,
   epoch: "4.2",
   holder: "east",
   incarnation: 1,

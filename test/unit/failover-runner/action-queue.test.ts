@@ -27,6 +27,8 @@ class Script {
   readonly clock = new ManualClock();
   readonly queue: ActionQueue;
   readonly late = Promise.withResolvers<void>();
+  /** How often whoever is told that something is done asks for it once more, as after a comparison that failed. */
+  notEnough = 0;
   readonly #answers: Partial<Record<Goal["type"], Answer[]>>;
   readonly #life = new AbortController();
   readonly #running: Promise<unknown>;
@@ -56,6 +58,7 @@ class Script {
       onDone: (goal, event) => {
         this.done.push(goal.type);
         if (event !== undefined) this.events.push(event);
+        if (this.notEnough-- > 0) this.queue.request({ ...goal });
       },
     });
     this.#running = this.queue.run({ signal: this.#life.signal }).catch(() => {});
@@ -99,6 +102,27 @@ describe("what is asked of a site", () => {
     expect(begun).toEqual(["stopRunning", "stopRunning", "stopRunning"]);
     expect(done).toEqual(["stopRunning"]);
     expect(queue.status).toBeUndefined();
+  });
+
+  it("is done again, after a pause, when whoever was told of it asks for the same", async () => {
+    const { queue, clock, begun, done } = await use();
+    script.notEnough = 2;
+    await script.request(save);
+    expect(begun).toEqual(["saveDivergence"]);
+    expect(queue.status).toMatchObject({ failures: 1, error: "what came of it was not enough" });
+    await clock.advance(2000);
+    expect(begun).toEqual(["saveDivergence", "saveDivergence", "saveDivergence"]);
+    expect(done).toEqual(begun);
+    expect(queue.status).toBeUndefined();
+  });
+
+  it("is given up for a stop that is asked for when it was not enough", async () => {
+    const { begun } = await use();
+    script.notEnough = 1;
+    await script.request(start(2));
+    await script.request(stop);
+    await script.clock.advance(10_000);
+    expect(begun).toEqual(["startRunning", "stopRunning"]);
   });
 
   it("is given up for a stop, which begins at once", async () => {

@@ -2,18 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { formatEpoch } from "../../../src/failover/epoch.ts";
 import { eventually } from "../rpc/pair.ts";
-import { overlapMs, type TestSite } from "./site.ts";
+import { outcomeOf, overlapMs } from "./site.ts";
 import { slackMs, timing, Trio, type SiteName } from "./trio.ts";
 
 const epochAt = (trio: Trio, name: SiteName) => {
   const { cert } = trio.agent(name).runner.state.record;
   return cert === null ? "" : formatEpoch(cert.epoch);
 };
-
-async function outcomeOf(site: TestSite, nonce: string, limitMs = 5000) {
-  await eventually(() => site.outcomes.some((outcome) => outcome.nonce === nonce), limitMs);
-  return site.outcomes.find((outcome) => outcome.nonce === nonce);
-}
 
 describe.concurrent("a person's order", () => {
   it("moves the group when the other site is dead, without automatic failover", async () => {
@@ -55,21 +50,41 @@ describe.concurrent("a person's order", () => {
     trio.agent("east").runner.command(order);
     expect(await outcomeOf(trio.sites.east, "pause-1")).toMatchObject({ ok: false, code: "Replayed" });
     expect(trio.agent("east").runner.snapshot().notArmed).toContain(
-      "automatic failover is paused; `lifeboat resume` lifts it",
+      "automatic failover is paused at east; `lifeboat resume`, asked there, lifts it",
     );
   }, 30_000);
+
+  it("given to the standby is kept as well: it takes nothing over until it is asked to resume", async () => {
+    await using trio = await Trio.start();
+    await trio.untilArmed("east");
+    const west = trio.agent("west").runner;
+    west.command({ verb: "pause", nonce: "pause-west" });
+    expect(await outcomeOf(trio.sites.west, "pause-west")).toMatchObject({ ok: true });
+    const why = "automatic failover is paused at west; `lifeboat resume`, asked there, lifts it";
+    for (const site of ["east", "west"] as const) {
+      await eventually(() => trio.agent(site).runner.snapshot().notArmed.includes(why));
+    }
+    await trio.killSite("east");
+    await sleep(2 * timing.startBoundMs);
+    expect(west.state.phase.type).toBe("Standby");
+    expect(trio.sites.west.running).toBe(false);
+    west.command({ verb: "resume", nonce: "resume-west" });
+    await eventually(() => west.snapshot().notArmed.every((reason) => reason !== why));
+  }, 60_000);
 
   it("is armed only by what the witness has heard of how the group is stopped", async () => {
     await using trio = await Trio.start();
     await trio.untilArmed("east");
     const { runner } = trio.agent("east");
     const { fenceCap: cap, stopBoundMs } = runner.snapshot();
+    const said = (why: string) => runner.snapshot().notArmed.join() === why;
     runner.setFence({ cap: "none", stopBoundMs });
-    await sleep(3 * timing.heartbeatMs);
-    expect(runner.snapshot().notArmed).toEqual(["nothing can stop the group's processes here without the API server"]);
+    await eventually(() => said("nothing can stop the group's processes here without the API server"));
+    // Once the witness has heard that as well.
+    await eventually(() => runner.state.witness.fenceCap === "none");
     runner.setFence({ cap, stopBoundMs });
     await eventually(() => runner.snapshot().fenceCap === cap);
-    expect(runner.snapshot().notArmed).toEqual(["the witness has not heard yet how the group is stopped here"]);
+    await eventually(() => said("the witness has not heard yet how the group is stopped here"));
     await trio.untilArmed("east");
   }, 30_000);
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../../src/clock.ts";
 import { sameCert, type Cert } from "../../../src/failover/epoch.ts";
-import type { Seal } from "../../../src/failover/messages.ts";
+import type { Readiness, Seal, SealedVolume } from "../../../src/failover/messages.ts";
 import type {
   ActionOptions,
   AppliedContent,
@@ -11,6 +11,7 @@ import type {
   StartGoal,
 } from "../../../src/failover/runner/actions.ts";
 import type { FailoverRunner } from "../../../src/failover/runner/runner.ts";
+import { eventually } from "../rpc/pair.ts";
 
 /** How long the application takes to stop; within S of the `test` profile. */
 const stopTakesMs = 200;
@@ -28,6 +29,15 @@ export class TestSite implements GroupActions {
   following: Cert | undefined;
   /** What a person sees in the data: sealed on one side and applied on the other. */
   content = "content";
+  /** By name: sealed where the group was stopped, and what the copies here are at. */
+  volumes: Readonly<Record<string, SealedVolume>> = {};
+  /** Actions that do not end, until they are taken out of it or aborted. */
+  readonly stuck = new Set<"quiesce" | "applySeal" | "saveDivergence">();
+  /** What the data path says of this site as a standby. */
+  data: { readonly readiness: Readiness; readonly lagMs: number; readonly obstacle?: string } = {
+    readiness: "Ready",
+    lagMs: 100,
+  };
 
   constructor(name: string, clock: Clock) {
     this.name = name;
@@ -60,13 +70,14 @@ export class TestSite implements GroupActions {
 
   async quiesce(_goal: { opId: string }, { signal }: ActionOptions): Promise<void> {
     this.asked.push("quiesce");
+    await this.#unstuck("quiesce", signal);
     await this.#clock.sleep(stopTakesMs, { signal });
     this.running = false;
   }
 
   async prepareSeal(): Promise<SealContent> {
     this.asked.push("prepareSeal");
-    return { objectsRevision: "1", objectsHash: this.content, volumes: {} };
+    return { objectsRevision: "1", objectsHash: this.content, volumes: this.volumes };
   }
 
   async unquiesce(): Promise<void> {
@@ -74,13 +85,19 @@ export class TestSite implements GroupActions {
     this.running = true;
   }
 
-  async applySeal({ seal }: { seal: Seal }): Promise<AppliedContent> {
+  async applySeal({ seal }: { seal: Seal }, { signal }: ActionOptions): Promise<AppliedContent> {
     this.asked.push("applySeal");
-    return { objectsHash: seal.objectsHash, volumes: seal.volumes };
+    await this.#unstuck("applySeal", signal);
+    return { objectsHash: seal.objectsHash, volumes: this.volumes };
   }
 
-  async saveDivergence(): Promise<void> {
+  async saveDivergence(_goal: { cert: Cert }, { signal }: ActionOptions): Promise<void> {
     this.asked.push("saveDivergence");
+    await this.#unstuck("saveDivergence", signal);
+  }
+
+  async #unstuck(action: "quiesce" | "applySeal" | "saveDivergence", signal: AbortSignal): Promise<void> {
+    while (this.stuck.has(action)) await this.#clock.sleep(20, { signal });
   }
 
   async followPeer({ cert }: { cert: Cert }): Promise<void> {
@@ -105,9 +122,15 @@ export class TestSite implements GroupActions {
       const { peerGrantor } = runner.snapshot();
       const inTouch = (peerGrantor.linkHeardAgoMs ?? Infinity) < 10 * contactEveryMs;
       const current = this.following !== undefined && sameCert(this.following, runner.state.record.cert);
-      if (inTouch && current) runner.setData({ readiness: "Ready", lagMs: 100, recoveryPoint: "1" });
+      if (inTouch && current) runner.setData({ ...this.data, recoveryPoint: "1" });
     }
   }
+}
+
+/** What came of a person's order at a site. */
+export async function outcomeOf(site: TestSite, nonce: string, limitMs = 5000): Promise<CommandOutcome | undefined> {
+  await eventually(() => site.outcomes.some((outcome) => outcome.nonce === nonce), limitMs);
+  return site.outcomes.find((outcome) => outcome.nonce === nonce);
 }
 
 /** For how long both sites ran the application at once. */

@@ -25,6 +25,13 @@ describe("generated pages", () => {
   });
 });
 
+it("the README's alerts name metrics that exist", async () => {
+  const text = await readFile(new URL("../../../README.md", import.meta.url), "utf8");
+  const named = [...new Set(text.match(/lifeboat_[a-z_]+/g))];
+  expect(named.length).toBeGreaterThan(7);
+  expect(named.filter((name) => !Object.hasOwn(metricTable, name))).toEqual([]);
+});
+
 describe("the table of metrics", () => {
   const entries = Object.entries<MetricDefinition>(metricTable);
 

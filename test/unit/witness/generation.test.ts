@@ -84,6 +84,7 @@ class Voice {
       ready: "Ready",
       lagMs: 0,
       obstacle: "",
+      paused: false,
       fenceCap: "guard",
       stopBoundMs: 0,
       generation: 0,
