@@ -158,7 +158,7 @@ export class Applier {
 
   status(): ApplierStatus {
     const { journal, copies, notes, contests, view } = this.#site;
-    const { watermark, deletes, proof, opened } = this.#follower;
+    const { watermark, deletes, proof, opened, pendingCount } = this.#follower;
     const withheld: Record<string, number> = {};
     for (const { reason } of notes.withheld.values()) withheld[reason] = (withheld[reason] ?? 0) + 1;
     const isActive = this.#mode === "active";
@@ -170,7 +170,7 @@ export class Applier {
       suspended: view.hasSpec && view.spec.suspend,
       objects: journal.size,
       copies: copies.count,
-      pending: watermark.pendingCount,
+      pending: isActive ? 0 : pendingCount,
       appliedSeq: journal.applied(),
       failingCount: failing.size,
       failing: shown(failing),

@@ -6,7 +6,7 @@ import { type KubeObject, marks } from "../objects/object.ts";
 import { fromHeld } from "../render/marks.ts";
 import { equalJson, getAt } from "../render/pointer.ts";
 import { look } from "./copies.ts";
-import { classify, type Failure } from "./failures.ts";
+import { classify, type Failure, terminating } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
 import type { GroupSite } from "./site.ts";
 import { isShared, type Target } from "./view.ts";
@@ -54,9 +54,7 @@ export async function bringBeside(
   try {
     const live = await site.writer.find(resource, object, signal);
     if (live === undefined) return { reason: "Replaced", message: "it was deleted at the same moment" };
-    if (live.metadata.deletionTimestamp !== undefined) {
-      return { reason: "Terminating", message: "it is being deleted and waits for its finalizers" };
-    }
+    if (live.metadata.deletionTimestamp !== undefined) return terminating;
     const settled = await site.writer.settle(resource, live, [], signal);
     try {
       const options = { uid: settled.metadata.uid ?? "", force: false, signal };

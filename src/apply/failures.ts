@@ -42,6 +42,12 @@ export interface Failure {
   readonly slow?: boolean;
 }
 
+/** An object that is on its way out: nothing of its name can be made or changed until it is gone. */
+export const terminating: Failure = {
+  reason: "Terminating",
+  message: "it is being deleted and waits for its finalizers",
+};
+
 /** Names of needs. An object's is its key at the standby. */
 export const needOf = {
   namespace: (name: string): string => `/Namespace//${name}`,

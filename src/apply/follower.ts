@@ -41,6 +41,7 @@ export class Follower implements SiteListener {
   #ring: string | undefined;
   #signal = new AbortController().signal;
   #opened = false;
+  #counted = false;
   #sweeping = false;
 
   constructor(site: GroupSite, onChange: () => void) {
@@ -64,6 +65,11 @@ export class Follower implements SiteListener {
     return this.#opened;
   }
 
+  /** Keys that are received and not known to be applied: all of them, until they are being looked at. */
+  get pendingCount(): number {
+    return this.#counted ? this.watermark.pendingCount : this.#site.journal.size;
+  }
+
   /** What was there at the start has been looked at, and nothing is ready or being written. */
   get settled(): boolean {
     return this.#opened && this.#queue.size === this.#queue.waiting;
@@ -84,6 +90,7 @@ export class Follower implements SiteListener {
       while (!view.hasSpec) await parts.clock.sleep(100, { signal });
       // What is already there may be applied or not: it counts as old until it has been looked at.
       for (const [key] of journal.entries()) this.watermark.received(key, 1);
+      this.#counted = true;
       this.#reached();
       await abortable(this.#site.open("standby", this, { signal: options.siteSignal }), signal);
       await this.deletes.resume(

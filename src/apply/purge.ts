@@ -2,7 +2,7 @@ import type { KubeResource } from "../kube/resource.ts";
 import { formatKey, keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import { waveOfKey } from "../render/waves.ts";
-import { classify, type Failure } from "./failures.ts";
+import { classify, type Failure, terminating } from "./failures.ts";
 import { isOurs } from "./ours.ts";
 import { groupsOn } from "./shared.ts";
 import type { GroupSite } from "./site.ts";
@@ -155,7 +155,7 @@ async function removeOne(
     const place = namespace === "" ? { name } : { namespace, name };
     const left = await site.options.client.find(resource, place, { signal });
     if (left === undefined || left.metadata.uid !== uid) return undefined;
-    return { reason: "Terminating", message: "it is being deleted and waits for its finalizers" };
+    return terminating;
   } catch (error) {
     signal.throwIfAborted();
     const failure = classify(error, { group, kind, namespace });

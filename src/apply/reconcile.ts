@@ -1,11 +1,10 @@
 import { hasCode } from "../errors.ts";
 import type { KubeResource } from "../kube/resource.ts";
-import { hasReason } from "../kube/status.ts";
 import { canaryName } from "../objects/canary.ts";
 import { groupOf, type KubeObject, marks } from "../objects/object.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { Role } from "../render/types.ts";
-import { classify, type Failure, needOf } from "./failures.ts";
+import { classify, type Failure, needOf, terminating } from "./failures.ts";
 import { entriesOf, foreignEntries } from "./fields.ts";
 import { foreignClaims, leftovers } from "./foreign.ts";
 import { reconcileShared, removeShared } from "./shared.ts";
@@ -56,18 +55,18 @@ export class Reconciler {
   }
 
   async #create(resource: KubeResource, target: Target, context: ReconcileContext): Promise<Verdict> {
-    try {
-      return this.#written(target, await this.#deps.writer.create(resource, target.object, context.signal));
-    } catch (error) {
-      if (!hasReason(error, "AlreadyExists")) throw error;
-      return this.#meet(resource, target, context);
-    }
+    const { made, live } = await this.#deps.writer.createOrFind(resource, target.object, context.signal);
+    return made === undefined ? this.#meet(resource, target, live, context) : this.#written(target, made);
   }
 
   /** Something of this name is there that we did not know of. */
-  async #meet(resource: KubeResource, target: Target, context: ReconcileContext): Promise<Verdict> {
-    const { writer, copies, notes } = this.#deps;
-    const live = await writer.find(resource, target.object, context.signal);
+  async #meet(
+    resource: KubeResource,
+    target: Target,
+    live: KubeObject | undefined,
+    context: ReconcileContext,
+  ): Promise<Verdict> {
+    const { copies, notes } = this.#deps;
     if (live === undefined) return failed({ reason: "Replaced", message: "it came and went" });
     if (live.metadata.deletionTimestamp !== undefined) return failed(terminating);
     if (!this.#isOurs(live, context) && !context.adopt) {
@@ -114,6 +113,7 @@ export class Reconciler {
     if (drift && context.exact !== true) {
       const worst = claims.find((claim) => claim.lost.length + claim.extra.length > 0);
       if (worst === undefined && own.length > 0 && lacking(target, live).length === 0) {
+        if (contests.isContested(target.key)) contests.forget(target.key);
         return copies.expect(live, target.hash) ? failed(changedMeanwhile) : applied;
       }
       const fields = worst === undefined ? [] : [...worst.lost, ...worst.extra];
@@ -138,6 +138,7 @@ export class Reconciler {
       if (!this.#hasExtras(target, answer)) return this.#written(target, answer);
       // Somebody wrote into it just before us; taken for granted it would stay for ever.
       this.#deps.copies.observe(answer);
+      this.#deps.contests.repaired(target.key);
       return failed(changedMeanwhile);
     } catch (error) {
       signal.throwIfAborted();
@@ -194,8 +195,9 @@ export class Reconciler {
 
   /** The server has answered with the object as it is now: what of it was not kept is noted. */
   #written(target: Target, answer: KubeObject): Verdict {
-    const { copies, notes } = this.#deps;
+    const { copies, contests, notes } = this.#deps;
     const changedSince = copies.expect(answer, target.hash);
+    contests.repaired(target.key);
     noteDropped(notes, target, answer);
     notes.conflicts.delete(target.key);
     return changedSince ? failed(changedMeanwhile) : applied;
@@ -237,8 +239,6 @@ export class Reconciler {
     }
   }
 }
-
-const terminating: Failure = { reason: "Terminating", message: "it is being deleted and waits for its finalizers" };
 
 const changedMeanwhile: Failure = { reason: "Replaced", message: "somebody else changed it at the same moment" };
 

@@ -6,7 +6,7 @@ import { formatKey, keyOf, type ObjectKey, parseKey } from "../objects/key.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import { fromHeld } from "../render/marks.ts";
 import { waveOfKey, waves } from "../render/waves.ts";
-import { classify, type Failure } from "./failures.ts";
+import { classify, type Failure, terminating } from "./failures.ts";
 import { mergePatchOf, setIn } from "./merge.ts";
 import { forgetRemoved, type RemovedObject, removedObjects } from "./removed.ts";
 import { restoreRuns } from "./runs.ts";
@@ -42,12 +42,14 @@ export async function release(site: GroupSite, options: ReleaseOptions): Promise
   const failed: { key: ObjectKey; failure: Failure }[] = [];
   const each = async <T>(
     items: ReadonlyMap<ObjectKey, T>,
-    work: (item: T, own: AbortSignal) => Promise<boolean>,
+    work: (item: T, own: AbortSignal) => Promise<boolean | Failure>,
   ): Promise<void> => {
     const attempt = async (key: ObjectKey, own: AbortSignal): Promise<Failure | undefined> => {
       try {
         const item = items.get(key);
-        if (item !== undefined && (await work(item, own))) released.push(key);
+        const done = item !== undefined && (await work(item, own));
+        if (typeof done === "object") return done;
+        if (done) released.push(key);
         return undefined;
       } catch (error) {
         own.throwIfAborted();
@@ -180,7 +182,11 @@ async function disown(
   }
 }
 
-async function recreate(site: GroupSite, { key, object }: RemovedObject, signal: AbortSignal): Promise<boolean> {
+async function recreate(
+  site: GroupSite,
+  { key, object }: RemovedObject,
+  signal: AbortSignal,
+): Promise<boolean | Failure> {
   const { group, kind } = parseKey(key);
   const resource = site.options.discovery.find(group, kind)?.versions[0];
   if (resource === undefined) return false;
@@ -188,14 +194,7 @@ async function recreate(site: GroupSite, { key, object }: RemovedObject, signal:
   // Owners are known by UIDs, which do not travel; without one the API server refuses a reference.
   const { ownerReferences: _, ...metadata } = kept.metadata;
   const wanted = { ...kept, metadata };
-  try {
-    await site.writer.create(resource, wanted, signal);
-    return true;
-  } catch (error) {
-    if (!hasReason(error, "AlreadyExists")) throw error;
-    const live = await site.writer.find(resource, wanted, signal);
-    // One that is still on its way out is in the way of its successor.
-    if (live?.metadata.deletionTimestamp !== undefined) throw error;
-    return false;
-  }
+  const { made, live } = await site.writer.createOrFind(resource, wanted, signal);
+  // One that is still on its way out is in the way of its successor.
+  return live?.metadata.deletionTimestamp === undefined ? made !== undefined : terminating;
 }

@@ -3,6 +3,7 @@ import { isOwnersConflict } from "../kube/status.ts";
 import { type KubeObject, marks } from "../objects/object.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import { differences } from "./compare.ts";
+import { terminating } from "./failures.ts";
 import { applied, failed, noteDropped, type ReconcileContext, type ReconcileDeps, type Verdict } from "./verdict.ts";
 import type { Target } from "./view.ts";
 
@@ -31,7 +32,7 @@ export async function reconcileShared(
   if (live === undefined)
     return written(deps, target, await sharedWriter.create(resource, target.object, context.signal));
   if (live.metadata.deletionTimestamp !== undefined) {
-    return failed({ reason: "Terminating", message: "it is being deleted and waits for its finalizers" });
+    return failed(terminating);
   }
   const groups = groupsOn(live);
   const differing = differences(withoutMarks(target.object), live).filter(

@@ -1,5 +1,6 @@
 import type { KubeClient } from "../kube/client.ts";
 import { type KubeResource, placeOf } from "../kube/resource.ts";
+import { kubeStatusOf } from "../kube/status.ts";
 import type { KubeObject, ManagedFieldsEntry } from "../objects/object.ts";
 import { settleOwners } from "./fields.ts";
 
@@ -29,6 +30,23 @@ export class Writer {
 
   create(resource: KubeResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject> {
     return this.#client.create(resource, object, { fieldManager: this.#manager, signal });
+  }
+
+  /**
+   * Creates the object, or finds the one that has its name: `live` is `undefined` where that has gone meanwhile. Rejects
+   * with the refusal where there is none.
+   */
+  async createOrFind(resource: KubeResource, object: KubeObject, signal: AbortSignal): Promise<Created | Found> {
+    try {
+      return { made: await this.create(resource, object, signal) };
+    } catch (error) {
+      // Admission comes before storage: a full quota, a webhook or a policy refuses a name that is taken all the same.
+      const status = kubeStatusOf(error);
+      if (status === undefined || status.code === 404) throw error;
+      const live = await this.find(resource, object, signal);
+      if (live === undefined && status.reason !== "AlreadyExists") throw error;
+      return { live };
+    }
   }
 
   /** Applies over the object with this UID; another object of the same name is refused by the server. */
@@ -77,6 +95,16 @@ export class Writer {
     const place = { namespace: object.namespace === "" ? undefined : object.namespace, name: object.name };
     return this.#client.delete(resource, place, options);
   }
+}
+
+interface Created {
+  readonly made: KubeObject;
+  readonly live?: undefined;
+}
+
+interface Found {
+  readonly made?: undefined;
+  readonly live: KubeObject | undefined;
 }
 
 /** Fields of a spec that API servers allocate and that must be sent back as they are. */

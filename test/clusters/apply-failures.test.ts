@@ -76,6 +76,30 @@ test("a quota that is used up is named, and the object comes when there is room"
   await eventually(async () => (await west.get(secret)) !== undefined, 45_000);
 });
 
+test("what is there already is brought up to date where a full quota lets nothing new in", async () => {
+  await using bench = await applyBench({ adopt: true });
+  const { namespace, west } = bench;
+  await bench.send(ns(namespace));
+  await bench.settled();
+  const theirs = configMap(namespace, "settings", { a: "old" });
+  await createAtWest(bench, theirs);
+  const quota = { apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "full", namespace } };
+  await createAtWest(bench, { ...quota, spec: { hard: { "count/configmaps": "1" } } });
+  const refused = configMap(namespace, "one-more", {});
+  await eventually(async () => {
+    const why = await createAtWest(bench, refused).then(
+      () => "created",
+      (error: unknown) => String(error),
+    );
+    if (why === "created") await west.client.delete(west.resource(refused), refused.metadata, { signal: never });
+    return why.includes("exceeded quota");
+  });
+  await bench.send(await atEast(bench, configMap(namespace, "settings", { a: "new" })));
+  await bench.settled();
+  expect((await west.get<{ data: unknown }>(theirs))?.data).toEqual({ a: "new" });
+  expect(bench.applier.status().failing).toEqual([]);
+});
+
 test("a webhook or policy that refuses on the standby is named", async () => {
   await using bench = await applyBench();
   const { namespace, group, west } = bench;

@@ -132,6 +132,10 @@ test("a site that ran the group stops it at once, keeps what diverged, and becom
 
   const report = await bench.applier.demote({ epoch: "11.0", local: await local(bench, ...mine), signal: never });
   expect(report.failed).toEqual([]);
+  // Until it follows, nothing is known to be as the journal says.
+  const { pending, objects } = bench.applier.status();
+  expect(pending).toBe(objects);
+  expect(objects).toBeGreaterThan(0);
   bench.applier.follow();
   const web = deployment(namespace, "web");
   expect((await west.get<Workload>(web))?.spec.replicas).toBe(0);

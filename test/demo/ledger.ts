@@ -16,7 +16,7 @@ export const changeAnnotation = "demo.lifeboat.dev/change";
 /** A write that a dead site never answers must not hold the writer's end. */
 const writeLimitMs = 3_000;
 /** Each object changes about twice a second. */
-const targetsMaxCount = 12;
+export const targetsMaxCount = 12;
 
 export interface Target {
   readonly key: ObjectKey;

@@ -2,6 +2,10 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { parseDuration } from "../../src/config/duration.ts";
+import { objectives } from "../demo/chapters/protect.ts";
+import { writesPerS } from "../demo/chapters/change.ts";
+import { targetsMaxCount } from "../demo/ledger.ts";
 import type { DemoResult } from "../demo/stage.ts";
 import { runDemo } from "./demo-run.ts";
 
@@ -26,11 +30,11 @@ function expectFigures(result: DemoResult | undefined): void {
   if (result === undefined) throw new Error("the demo has printed no result");
   const { journalLagMs, applyLagMs, timeline, ...figures } = result;
   expect(figures.notReplicated).toEqual([]);
-  // 20 a second for 12 s, and until the kill.
-  expect(figures.acknowledged).toBeGreaterThan(200);
-  // A change that was acknowledged within the journal lag before the kill may be lost: one in 50 ms, at 20 a second.
-  expect(figures.lostChanges).toBeLessThanOrEqual(1);
-  expect(figures.rpoMs).toBeLessThan(1_000);
+  // How many of 20 a second a busy disk acknowledges is its own; each object changes more than once in any case.
+  expect(figures.acknowledged).toBeGreaterThan(2 * targetsMaxCount);
+  // What was acknowledged within the journal lag before the kill may be lost, and the group states how much that may be.
+  expect(figures.rpoMs).toBeLessThan(parseDuration(objectives.rpo));
+  expect(figures.lostChanges).toBeLessThanOrEqual(1 + ((figures.rpoMs ?? 0) * writesPerS) / 1000);
   for (const lag of [journalLagMs, applyLagMs]) {
     expect(lag.p50).toBeGreaterThan(0);
     expect(lag.p99).toBeGreaterThanOrEqual(lag.p50 ?? Infinity);

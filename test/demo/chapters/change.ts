@@ -11,7 +11,7 @@ import type { Stage } from "../stage.ts";
 import { count, seconds } from "../words.ts";
 import { untilArmed } from "./protect.ts";
 
-const writesPerS = 20;
+export const writesPerS = 20;
 /** Canaries, which measure the lag, go once a second: long enough for a median. */
 const writingMs = 12_000;
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { linkedAbort } from "../../../src/abort.ts";
 import type { GroupSpecInput } from "../../../src/config/group.ts";
 import { hasCode, messageOf } from "../../../src/errors.ts";
+import { hasCondition } from "../../pair/pair.ts";
 import { colours } from "../colours.ts";
 import type { Step } from "../screen.ts";
 import { groupName } from "../stage.ts";
@@ -14,6 +15,9 @@ const syncLimitMs = 180_000;
 const armLimitMs = 90_000;
 const showEveryMs = 500;
 const shownMaxCount = 3;
+
+/** What the group asks for, and is told of where it misses it. */
+export const objectives = { rpo: "5s", rto: "2m" } as const;
 
 /** What only the built-in application has. */
 const ownMutations: NonNullable<GroupSpecInput["mutations"]> = [
@@ -35,7 +39,7 @@ function groupSpec({ namespaces, options, guarded }: Stage): GroupSpecInput {
       { match: { kinds: ["apps/Deployment"] }, site: "west", when: "standby", labels: { set: { tier: "cold" } } },
       ...(options.app === undefined ? ownMutations : []),
     ],
-    objectives: { rpo: "5s", rto: "2m" },
+    objectives,
     failover: { automatic: true, profile: "fast", fencing: { policy } },
   };
 }
@@ -49,7 +53,7 @@ export async function protect(stage: Stage, step: Step): Promise<string> {
   const watching = linkedAbort(signal);
   const showing = showCounts(stage, step, watching.signal);
   try {
-    await untilTried(stage, step);
+    await untilTried(stage, "west", step);
   } finally {
     watching.abort(new Error("synced"));
     await showing;
@@ -68,10 +72,10 @@ export async function untilArmed({ pair, protectedAtMs, signal }: Stage): Promis
 }
 
 /** What the standby refuses is pending for ever: a standby that has tried everything is as whole as it gets. */
-async function untilTried({ pair, signal }: Stage, step: Step): Promise<void> {
-  const tried = ({ counts }: Status): boolean => leftOf(counts) <= 0;
+export async function untilTried({ pair, signal }: Stage, standby: string, step: Step): Promise<void> {
+  const tried = (status: Status): boolean => hasCondition(status, "Synced") && leftOf(status.counts) <= 0;
   try {
-    await pair.waitForStatus("west", groupName, "applied", tried, { limitMs: syncLimitMs, signal });
+    await pair.waitForStatus(standby, groupName, "applied", tried, { limitMs: syncLimitMs, signal });
   } catch (error) {
     // A takeover needs what has arrived in the journal, and not that all of it was applied.
     if (!hasCode(error, "Timeout")) throw error;
@@ -82,9 +86,7 @@ async function untilTried({ pair, signal }: Stage, step: Step): Promise<void> {
 type Status = Awaited<ReturnType<Stage["pair"]["status"]>>;
 
 function isProtected(status: Status): boolean {
-  const is = (type: string): boolean =>
-    status.conditions?.some((condition) => condition.type === type && condition.status === "True") ?? false;
-  return is("Synced") && is("Armed");
+  return hasCondition(status, "Synced") && hasCondition(status, "Armed");
 }
 
 function leftOf(counts: Status["counts"]): number {

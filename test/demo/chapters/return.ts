@@ -11,6 +11,7 @@ import type { Step } from "../screen.ts";
 import { groupName } from "../stage.ts";
 import type { Stage } from "../stage.ts";
 import { count, seconds } from "../words.ts";
+import { untilTried } from "./protect.ts";
 
 const returnLimitMs = 180_000;
 const watchEveryMs = 1_000;
@@ -90,7 +91,9 @@ async function follow(stage: Stage, step: Step, returnedAtMs: number): Promise<v
     await waitFor("no pods at east", idle, limit);
     timeline.note("east runs nothing");
     step.fact(`east ran nothing ${seconds(Date.now() - returnedAtMs)} after its return`);
+    // At west that is said of what east has received; at east of what it has brought to its API server.
     await pair.waitForStatus("west", groupName, "Synced", (status) => hasCondition(status, "Synced"), limit);
+    await untilTried(stage, "east", step);
     timeline.note("east has everything");
     const tookMs = Math.round(await writeAtWest(stage));
     step.fact(`a change at west was at east ${tookMs} ms after its acknowledgement`);
