@@ -1,4 +1,5 @@
-/** A failing history, made shorter: faults are left out one by one as long as the same invariant still breaks. */
+/** A failing history, made shorter: faults are left out as long as the same invariant still breaks. */
+import fc from "fast-check";
 import type { Plan } from "./generate.ts";
 import { runPlan } from "./history.ts";
 import type { Violation } from "./oracle.ts";
@@ -11,14 +12,18 @@ export interface Shrunk {
 }
 
 export function shrink(plan: Plan, violation: Violation, reducers: Reducers): Shrunk {
-  let best: Shrunk = { plan, violation };
-  for (let i = plan.entries.length - 1; i >= 0; i--) {
-    const entries = best.plan.entries.filter((_, at) => at !== i);
-    const shorter = { ...best.plan, entries };
+  let least: Shrunk = { plan, violation };
+  const whole = [...plan.entries];
+  const holds = fc.property(fc.subarray(whole), (entries) => {
+    const shorter = { ...plan, entries };
     const found = runPlan(shorter, reducers).violation;
-    if (found !== null && found.invariant === violation.invariant) best = { plan: shorter, violation: found };
-  }
-  return best;
+    if (found?.invariant !== violation.invariant) return true;
+    // What fails after something that failed is what that was shrunk to.
+    least = { plan: shorter, violation: found };
+    return false;
+  });
+  fc.check(holds, { examples: [[whole]], numRuns: 1 });
+  return least;
 }
 
 /** As a scenario file. It fails on the same invariant; what to expect instead is for a person to add. */
