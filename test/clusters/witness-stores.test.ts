@@ -4,6 +4,7 @@ import { systemClock } from "../../src/clock.ts";
 import { connect, type KubeClient } from "../../src/kube/client.ts";
 import { resources } from "../../src/kube/resource.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
+import type { WitnessTerm } from "../../src/failover/witness-state.ts";
 import { EtcdRegister } from "../../src/witness/etcd-register.ts";
 import { LeaseRegister } from "../../src/witness/lease-register.ts";
 import { RegisterStore, type Register } from "../../src/witness/register.ts";
@@ -100,21 +101,23 @@ describe("a register", () => {
 
   it("lets one of two processes that write at once own it, however they interleave", async () => {
     const key = `lifeboat/${randomUUID()}`;
-    const terms = Array.from({ length: 4 }, (_, index) => ({ generation: index + 1, nonce: `n${index}` }));
+    const processes = 4;
     const acknowledged: { generation: number; counter: number }[] = [];
     await Promise.all(
-      terms.map(async (term, index) => {
+      Array.from({ length: processes }, async (_, index) => {
         const store = etcdStore(key);
         await systemClock.sleep(index * 150, options);
-        for (let claimed = false; !claimed;) {
-          claimed = await store
-            .readTerm(options)
-            .then(async (stored) => await store.claim(stored, term, options))
-            .then(
-              () => true,
-              () => false,
-            );
-        }
+        // Whoever is slow claims after those that are not, as the next in their order.
+        const claim = async (): Promise<WitnessTerm | undefined> => {
+          const stored = await store.readTerm(options);
+          const next = { generation: (stored?.generation ?? 0) + 1, nonce: `n${index}` };
+          return store.claim(stored, next, options).then(
+            () => next,
+            () => undefined,
+          );
+        };
+        let term: WitnessTerm | undefined;
+        while (term === undefined) term = await claim();
         for (let counter = 1; ; counter++) {
           try {
             await store.commit(term, [groupRecord(`group-${term.generation}`, counter)], options);
@@ -123,7 +126,7 @@ describe("a register", () => {
             break;
           }
           acknowledged.push({ generation: term.generation, counter });
-          if (index === terms.length - 1 && counter === 20) break;
+          if (term.generation === processes && counter === 20) break;
         }
         await store.close();
       }),
