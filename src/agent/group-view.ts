@@ -55,6 +55,7 @@ function mergedStatus(status: ApplierStatus, merge: MergingView): ApplierStatus 
     pending: merge.pending,
     failingCount: merge.failing.size,
     failing: shown(merge.failing),
+    findings: [...status.findings, ...shown(merge.findings).flat()],
     deletesPaused: merge.deletesPaused,
   };
 }

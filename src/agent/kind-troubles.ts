@@ -114,9 +114,17 @@ export function troubleVerdict(troubles: readonly TroubledKind[]): [reason: stri
 }
 
 /** Code of the finding and reason of the event. */
-export function troubleCode(what: TroubledKind["what"]): string {
-  return what === "uncommon" ? "NoCommonVersion" : `Kind${what[0]?.toUpperCase()}${what.slice(1)}`;
+export function troubleCode<What extends TroubledKind["what"]>(what: What): (typeof codes)[What] {
+  return codes[what];
 }
+
+const codes = {
+  rewound: "KindRewound",
+  forbidden: "KindForbidden",
+  unreadable: "KindUnreadable",
+  missing: "KindMissing",
+  uncommon: "NoCommonVersion",
+} as const;
 
 /** Kinds of every cluster that run pods. */
 const workloads: ReadonlySet<string> = new Set([

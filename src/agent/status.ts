@@ -2,8 +2,9 @@ import type { Condition } from "../config/status.ts";
 import type { GroupStatus } from "../config/group.ts";
 import type { TimelineEvent } from "../failover/runner/timeline.ts";
 import type { LifeboatError } from "../errors.ts";
-import { startShortfalls, type LateObject } from "./late.ts";
-import { troubleCode, type TroubledKind, troubleVerdict } from "./kind-troubles.ts";
+import { statusFindings } from "./findings.ts";
+import { startShortfalls } from "./late.ts";
+import { type TroubledKind, troubleVerdict } from "./kind-troubles.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 
 export type GroupView = ReturnType<GroupRuntime["view"]>;
@@ -37,29 +38,7 @@ export function buildStatus(view: GroupView, context: StatusContext): GroupStatu
   const isBoth = view.merge !== undefined && view.serving && !view.orphaned;
   const role =
     isActive || adopting || isBoth ? "active" : view.origin === "copy" || view.pulling ? "standby" : "unknown";
-  const findings = [
-    ...context.troubles.map(({ what, kind, message }) => ({ code: troubleCode(what), object: kind, message })),
-    ...applier.failing.map(({ key, reason, message }) => ({ code: reason, object: key, message })),
-    // At a site that runs the group no more it is what another start finds.
-    ...(role === "active" ? view.late : []).map(lateFinding),
-    ...applier.conflicts.map(({ key, message }) => ({ code: "Conflict", object: key, message })),
-    ...applier.fieldsDropped.map(({ key, fields }) => ({
-      code: "FieldsDropped",
-      object: key,
-      message: fields.join(", "),
-    })),
-    ...applier.contested.map(({ key }) => ({
-      code: "Contested",
-      object: key,
-      message: "somebody changes it back again and again",
-    })),
-    ...(applier.promotable?.findings ?? []).map(({ key, reason, message }) => ({
-      code: "NotPromotable",
-      object: key,
-      message: `${reason}: ${message}`,
-    })),
-    ...applier.findings.map(({ code, key, message }) => ({ code, object: key, message })),
-  ].slice(0, listedMaxCount);
+  const findings = statusFindings(view, role === "active", context.troubles).slice(0, listedMaxCount);
   const withheld = Object.values(applier.withheld).reduce((sum, count) => sum + count, 0);
   return withoutUndefined({
     observedGeneration: object?.metadata.generation,
@@ -117,14 +96,6 @@ function mergeOf(merge: GroupView["merge"]): GroupStatus["merge"] {
         message: `${winner} wrote at ${wonAt}, ${loser} at ${lostAt}${deletion ? "; one of the two was a deletion" : ""}`,
       })),
   });
-}
-
-function lateFinding({ key, what, why }: LateObject): { code: string; object: string; message: string } {
-  const message =
-    what === "NotReady"
-      ? `is not ready since the group was started here: ${why}`
-      : `some of its fields stay Lifeboat's instead of their owners': ${why}`;
-  return { code: what, object: key, message };
 }
 
 function reasonOf(view: GroupView, site: string): string | undefined {

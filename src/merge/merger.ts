@@ -11,6 +11,7 @@ import type { EpochText } from "../objects/epoch.ts";
 import { type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Place } from "../render/neutral.ts";
+import type { Finding } from "../render/types.ts";
 import { isSurged } from "../render/surge.ts";
 import { waveOfKey } from "../render/waves.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -68,6 +69,7 @@ export interface MergerOptions {
 export interface MergeStatus {
   readonly pending: number;
   readonly failing: ReadonlyMap<ObjectKey, FailingKey>;
+  readonly findings: ReadonlyMap<ObjectKey, readonly Finding[]>;
   /** Newest first, of both processes before and this one. */
   readonly conflicts: readonly Conflict[];
   readonly conflictCount: number;
@@ -98,11 +100,13 @@ export class Merger {
   readonly #deletions: Deletions;
   readonly #peer: PeerSide;
   readonly #work: ObjectWork;
+  readonly #bringer: Bringer;
   #queue: KeyedQueue<ObjectKey>;
   #life = new AbortController();
   readonly #failing = new Map<ObjectKey, FailingKey>();
   #conflicts: ConflictLog;
   #isRunning = false;
+  #isCompared = false;
 
   /** Throws JournalCorrupt. */
   constructor(options: MergerOptions) {
@@ -119,12 +123,13 @@ export class Merger {
       onMarked: (key) => this.#add(key),
     });
     const namespaces = (): ReadonlySet<string> => this.#peer.namespaces();
+    this.#bringer = new Bringer({ ...options, place: () => this.#place(), namespaces });
     this.#work = new ObjectWork({
       ...options,
       ledger: this.#ledger,
       local: this.#local,
       peer: this.#peer,
-      bringer: new Bringer({ ...options, place: () => this.#place(), namespaces }),
+      bringer: this.#bringer,
       deletions: this.#deletions,
       onConflict: (key, ours, theirs) => this.#conflict(key, ours, theirs),
     });
@@ -148,6 +153,7 @@ export class Merger {
     return {
       pending: this.#queue.size,
       failing: this.#failing,
+      findings: this.#bringer.findings,
       conflicts: this.#conflicts.log,
       conflictCount: this.#conflicts.count,
       tombstones: this.#ledger.tombstones,
@@ -186,11 +192,12 @@ export class Merger {
 
   /** The spec has changed: what came from the other site is rendered anew. */
   reconsider(): void {
-    for (const [key] of this.#options.journal.entries()) {
-      const here = this.#peer.keyHere(key);
-      this.#work.renderAnew(here);
-      this.#add(here);
-    }
+    for (const [key] of this.#options.journal.entries()) this.#reconsider(this.#peer.keyHere(key));
+  }
+
+  #reconsider(key: ObjectKey): void {
+    this.#work.renderAnew(key);
+    this.#add(key);
   }
 
   /** The other site says something that is not here. */
@@ -264,14 +271,20 @@ export class Merger {
 
   /**
    * To be called when capture has read everything, and now and then. What was here and is not was deleted while nobody
-   * looked; what is here and not in capture is left out of what travels.
+   * looked; what is here and not in capture is left out of what travels. The spec may have changed meanwhile, too: the
+   * first time what is here is rendered anew.
    */
   compare(capture: { has(key: ObjectKey): boolean; isKnown(key: ObjectKey): boolean }): void {
     for (const [key, { content, local, out }] of this.#ledger.entries()) {
-      if (content === deleted || local === "" || capture.has(key) || !capture.isKnown(key)) continue;
-      this.#local.setLeft(key, true);
-      if (out !== true) this.#add(key);
+      if (content === deleted || local === "") continue;
+      if (capture.has(key)) {
+        if (!this.#isCompared) this.#reconsider(key);
+      } else if (capture.isKnown(key)) {
+        this.#local.setLeft(key, true);
+        if (out !== true) this.#add(key);
+      }
     }
+    this.#isCompared = true;
   }
 
   /** What is to be offered of objects that were deleted, by a capture that begins. */

@@ -208,6 +208,7 @@ export class ObjectWork {
     }
     deletions.done(key);
     local.forget(key);
+    this.#options.bringer.forget(key);
     this.#state(key, { ...entry, local: goes ? "" : this.#hashOf(live) }, undefined);
     return undefined;
   }
@@ -284,9 +285,10 @@ export class ObjectWork {
   }
 
   #noteAbsent(key: ObjectKey): Known | undefined {
-    const { ledger, local, offer } = this.#options;
+    const { ledger, local, offer, bringer } = this.#options;
     const before = ledger.get(key);
     const known = local.absent(key);
+    bringer.forget(key);
     if (known !== undefined && known !== before && known.content === deleted) offer(key, tombstoneOf(key, known));
     return known;
   }

@@ -7,7 +7,7 @@ import { dropFinalizers, dropServerFields, isServed, settleOwners } from "./meta
 import { mutate, mutationsFor } from "./mutations/mutate.ts";
 import { Report, scopeOf } from "./report.ts";
 import { rewrite } from "./rewrite.ts";
-import { surge } from "./surge.ts";
+import { surge, whySurgeIgnored } from "./surge.ts";
 import { findNamedNamespaces } from "./text.ts";
 import type { RenderContext, Rendered, SourceRecord } from "./types.ts";
 
@@ -41,6 +41,8 @@ export function render(record: SourceRecord, context: RenderContext): Rendered {
   const active = cloneJson(plain);
   const mutations = mutationsFor(scope);
   mutate(active, mutations, "active", scope);
+  const ignored = context.spec.mode === "ActiveActive" ? whySurgeIgnored(active) : undefined;
+  if (ignored !== undefined) report.find("SurgeIgnored", ignored);
   if (context.surgePercent !== undefined) surge(active, context.surgePercent);
   setUndo(active, plain);
   if (context.role === "active") return report.applied(active, scope);

@@ -1,5 +1,5 @@
 import { surgePercents } from "../config/group.ts";
-import { kindName, type ObjectKey, parseKey } from "../objects/key.ts";
+import { keyOf, kindName, type ObjectKey, parseKey } from "../objects/key.ts";
 import { groupOf, type KubeObject, marks } from "../objects/object.ts";
 import { specOf } from "./kinds/rule.ts";
 
@@ -23,16 +23,24 @@ export function isSurged(key: ObjectKey): boolean {
   return replicated.has(name) || name === autoscaler;
 }
 
-/** By a workload's own annotation, if that is a percentage that a group may have, or else by its group's. */
-function percentOf({ metadata }: KubeObject, groups: number): number {
+/** By a workload's own annotation; `undefined` where that says nothing, or no percentage that a group may have. */
+function ownPercent({ metadata }: KubeObject): number | undefined {
   const said = metadata.annotations?.[marks.surge] ?? "";
   const percent = /^\d{1,4}$/.test(said) ? Number(said) : 0;
-  return percent >= surgePercents.least && percent <= surgePercents.most ? percent : groups;
+  return percent >= surgePercents.least && percent <= surgePercents.most ? percent : undefined;
+}
+
+/** Why what an object says of its own surge does not count; `undefined` where it does, or says nothing. */
+export function whySurgeIgnored(object: KubeObject): string | undefined {
+  const said = object.metadata.annotations?.[marks.surge];
+  if (said === undefined || !isSurged(keyOf(object)) || ownPercent(object) !== undefined) return undefined;
+  const { least, most } = surgePercents;
+  return `annotation ${marks.surge}: ${JSON.stringify(said)} is no whole percentage from ${least} to ${most}; the group's counts`;
 }
 
 /** In place. What is at zero stays there. */
 export function surge(object: KubeObject, groupsPercent: number): void {
-  const percent = percentOf(object, groupsPercent);
+  const percent = ownPercent(object) ?? groupsPercent;
   const kind = kindName(groupOf(object.apiVersion), object.kind);
   const spec = specOf(object);
   const raise = (field: string, standard: number): void => {

@@ -80,6 +80,7 @@ export const findingCodes = {
   DataSourceDropped: "A volume was made from a snapshot or another volume, which the site does not have.",
   LocalVolume: "A volume is tied to a node of the source site.",
   UndoSkipped: "A value that a mutation had set was changed since; it is kept and not set back.",
+  SurgeIgnored: "What a workload's annotation says of its surge is no percentage that it may have; its group's counts.",
   HeldTooLarge: "What is held back does not fit into an annotation; promotion needs the journal.",
 } as const;
 

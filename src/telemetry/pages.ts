@@ -2,19 +2,28 @@ import type { Registry } from "prom-client";
 import { errorCodes } from "../errors.ts";
 import { metricTable, type MetricDefinition } from "./metrics.ts";
 
-/** `docs/errors.md` as text. */
-export function errorsPage(): string {
-  const rows = Object.entries(errorCodes).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+/** `docs/errors.md` as text. `findings`: codes of a status's findings, each with what it means. */
+export function errorsPage(findings: Readonly<Record<string, string>>): string {
+  const rows = (codes: Readonly<Record<string, string>>): string[] =>
+    Object.entries(codes).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
   return [
     "# Error codes",
     "",
     "Every error that Lifeboat prints, logs or writes to a status carries one of these codes. Most come with a hint",
-    "that says what to do next. This page is generated from `src/errors.ts`. Refusals of the failover protocol have",
-    "codes of their own: [failover.md](failover.md#refusals).",
+    "that says what to do next. This page is generated from the code. Refusals of the failover protocol have codes of",
+    "their own: [failover.md](failover.md#refusals).",
     "",
     "| code | meaning |",
     "| --- | --- |",
-    ...rows,
+    ...rows(errorCodes),
+    "",
+    "## Findings",
+    "",
+    "What `status.findings` and `lifeboat status GROUP` say of single objects and kinds; the message says the rest.",
+    "",
+    "| code | meaning |",
+    "| --- | --- |",
+    ...rows(Object.fromEntries(Object.entries(findings).toSorted(([a], [b]) => (a < b ? -1 : 1)))),
     "",
   ].join("\n");
 }

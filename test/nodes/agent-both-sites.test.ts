@@ -1,6 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { groupApi } from "../../src/config/group.ts";
+import { groupApi, type GroupStatus } from "../../src/config/group.ts";
+
+import { keyOf } from "../../src/objects/key.ts";
 import { metricTable } from "../../src/telemetry/metrics.ts";
 import { marks, type KubeObject } from "../../src/objects/object.ts";
 import { waitFor } from "../pair/wait.ts";
@@ -174,6 +176,15 @@ describe("both sites", () => {
       }
     }
     expect(dataOf(await scene.find("west", configMap("shop", "first")))).toEqual({ a: "2" });
+  });
+
+  it("name what could not be made of an object at the site that it could not be made at", async () => {
+    const isTold = ({ findings = [] }: Partial<GroupStatus>): boolean =>
+      findings.some(({ code, object }) => code === "SurgeIgnored" && object === keyOf(web));
+    await scene.apply("east", annotated(web, { [marks.surge]: "twice" }));
+    await scene.untilStatus("the finding", "west", group, isTold, moveLimitMs);
+    await scene.apply("east", web);
+    await scene.untilStatus("no finding", "west", group, (status) => !isTold(status), moveLimitMs);
   });
 
   it("end with the later of two writes at once, and say so", async () => {

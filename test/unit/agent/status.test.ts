@@ -34,6 +34,7 @@ describe("a group that runs at both sites", () => {
   const merge: NonNullable<GroupView["merge"]> = {
     pending: 0,
     failing: new Map(),
+    findings: new Map(),
     conflicts: [{ key, foundMs: 0, winner: "west", loser: "east", wonAt: "2.0", lostAt: "1.0", deletion: true }],
     conflictCount: 51,
     tombstones: 2,

@@ -413,6 +413,45 @@ describe("what differs between the sites by the spec", () => {
     expect([replicasAt(east), replicasAt(west)]).toEqual([5, 2]);
   });
 
+  test("takes effect when the spec was edited while nobody was there", async () => {
+    east.api.user(shop);
+    east.api.user(web(5));
+    await settle(east, west);
+    setSpec({ mutations: [{ match: { kinds: ["apps/Deployment"] }, site: "west", replicas: 2 }] });
+    await west.restart();
+    await settle(east, west);
+    expect([replicasAt(east), replicasAt(west)]).toEqual([5, 2]);
+  });
+
+  test("is told where it cannot be made, also by the next process, until it can", async () => {
+    const say = (percent: string): void => {
+      east.api.edit(webKey, ({ metadata }) => {
+        metadata.annotations = { ...metadata.annotations, [marks.surge]: percent };
+      });
+    };
+    const told = (): unknown[] =>
+      [...west.merger.status().findings].map(([key, found]) => [key, found.map(({ code }) => code)]);
+    east.api.user(shop);
+    east.api.user(web(5));
+    await settle(east, west);
+    expect(told()).toEqual([]);
+    say("twice");
+    await settle(east, west);
+    expect(told()).toEqual([[webKey, ["SurgeIgnored"]]]);
+    await west.restart();
+    await settle(east, west);
+    expect(told()).toEqual([[webKey, ["SurgeIgnored"]]]);
+    say("150");
+    await settle(east, west);
+    expect(told()).toEqual([]);
+    say("1.5");
+    await settle(east, west);
+    expect(told()).toHaveLength(1);
+    east.api.userDeletes(webKey);
+    await settle(east, west);
+    expect(told()).toEqual([]);
+  });
+
   test("is no reason to write for ever: namespaces and hosts of other names", async () => {
     setSpec({
       mappings: {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { KubeObject } from "../../../src/objects/object.ts";
 import { isSingle } from "../../../src/render/single.ts";
 import { surge } from "../../../src/render/surge.ts";
+import { renderAt, specWith } from "./helpers.ts";
 
 const claim = { name: "data", persistentVolumeClaim: { claimName: "data" } };
 const scratch = { name: "scratch", emptyDir: {} };
@@ -73,5 +74,16 @@ describe("a workload's own surge", () => {
     const object = web(percent);
     surge(object, 200);
     expect(object["spec"]).toEqual({ replicas });
+  });
+
+  it.each([
+    ["ActiveActive", "50", ["SurgeIgnored"]],
+    ["ActiveActive", "150%", ["SurgeIgnored"]],
+    ["ActiveActive", "150", []],
+    ["ActiveActive", undefined, []],
+    ["ActiveStandby", "50", []],
+  ] as const)("in mode %s, a surge of %s is found %j", (mode, percent, codes) => {
+    const { findings } = renderAt(web(percent), { spec: specWith({ mode }) });
+    expect(findings.map(({ code }) => code)).toEqual(codes);
   });
 });

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { Registry } from "prom-client";
 import { describe, expect, it } from "vitest";
+import { findingMeanings } from "../../../src/agent/findings.ts";
 import { metricTable, type MetricDefinition } from "../../../src/telemetry/metrics.ts";
 import { errorsPage, metricsPage } from "../../../src/telemetry/pages.ts";
 import { createWitnessMetrics } from "../../../src/witness/metrics.ts";
@@ -17,7 +18,7 @@ function witnessRegistry(): Registry {
 describe("generated pages", () => {
   it.each([
     ["metrics.md", () => metricsPage(witnessRegistry())],
-    ["errors.md", errorsPage],
+    ["errors.md", () => errorsPage(findingMeanings)],
   ] as const)("docs/%s equals the code; else run this test with LIFEBOAT_WRITE_DOCS=1", async (name, page) => {
     const file = new URL(`../../../docs/${name}`, import.meta.url);
     if (write) await writeFile(file, page());
