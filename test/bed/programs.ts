@@ -6,6 +6,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { access, mkdir, mkdtemp, readFile, readdir, rename, rm } from "node:fs/promises";
+import { constants, setPriority } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LifeboatError } from "../../src/errors.ts";
@@ -218,6 +219,8 @@ async function runGo(
   return new Promise((resolve, reject) => {
     // A process group of its own: an abort has to reach the compilers that go starts, too.
     const child = spawn("go", argv, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    // It takes minutes of every core, and clusters of others may be at work beside it.
+    if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
     let output = "";
     const keep = (chunk: Buffer): void => void (output = (output + chunk.toString()).slice(-outputKeptChars));
     // On an interrupt, go removes its temporary files and ends.
