@@ -180,10 +180,11 @@ describe("both sites", () => {
 
   it("name what could not be made of an object at the site that it could not be made at", async () => {
     const isTold = ({ findings = [] }: Partial<GroupStatus>): boolean =>
-      findings.some(({ code, object }) => code === "SurgeIgnored" && object === keyOf(web));
-    await scene.apply("east", annotated(web, { [marks.surge]: "twice" }));
+      findings.some(({ code, object }) => code === "SurgeIgnored" && object === keyOf(odd));
+    const odd = deployment("shop", "odd", 1);
+    await scene.apply("east", annotated(odd, { [marks.surge]: "twice" }));
     await scene.untilStatus("the finding", "west", group, isTold, moveLimitMs);
-    await scene.apply("east", web);
+    await scene.bed.kubectl("east", ["delete", "deployment", "odd", "-n", "shop"]);
     await scene.untilStatus("no finding", "west", group, (status) => !isTold(status), moveLimitMs);
   });
 
