@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { runTogether } from "../abort.ts";
 import type { ObjectVersions } from "../capture/group.ts";
 import { type ProtectionGroup, peerOf } from "../config/group.ts";
@@ -43,6 +44,8 @@ export interface MergingView extends MergeStatus {
   readonly surgePercent: number | undefined;
 }
 
+/** Hash of the spec that everything here was rendered by. */
+const renderedName = "merge/rendered";
 /** The surge outlives the process: its replicas do. */
 const surgeName = "merge/surge";
 /** A look at whether the other site is there. */
@@ -58,6 +61,8 @@ export class GroupMerging {
   #merger: Merger | undefined;
   #running: Background | undefined;
   #specText = "";
+  /** Hash of the spec that everything was rendered anew by in this process, or is being. */
+  #renderedAnew = "";
   #surge: SurgeState;
   #mayStart = false;
 
@@ -139,8 +144,22 @@ export class GroupMerging {
     if (!this.isOn) return;
     this.begin();
     const text = canonicalJson(group.spec);
-    if (this.#specText !== "" && this.#specText !== text) this.merger.reconsider();
+    if (this.#specText !== "" && this.#specText !== text) this.#reconsider(text);
     this.#specText = text;
+  }
+
+  #reconsider(text: string): void {
+    this.#renderedAnew = hash("sha256", text);
+    this.merger.reconsider();
+  }
+
+  /** A spec that was edited while no agent was here is made up for; what is there is as the spec says when all is done. */
+  async #makeUp(): Promise<void> {
+    const { journal } = this.#options;
+    const now = hash("sha256", this.#specText);
+    if (this.#specText === "" || journal.getOwnState(renderedName) === now) return;
+    if (this.#renderedAnew !== now) this.#reconsider(this.#specText);
+    else if (this.merger.status().pending === 0) await journal.putOwnState(renderedName, now);
   }
 
   /** Serves, pulls and merges, where that is not done already. */
@@ -173,6 +192,7 @@ export class GroupMerging {
     for (;;) {
       const here = new Set(capture.keys());
       this.merger.compare({ has: (key) => here.has(key), isKnown: (key) => capture.isKnown(key) });
+      await this.#makeUp();
       await parts.clock.sleep(compareEveryMs, { signal });
     }
   }

@@ -195,6 +195,8 @@ async function recreate(
   const { ownerReferences: _, ...metadata } = kept.metadata;
   const wanted = { ...kept, metadata };
   const { made, live } = await site.writer.createOrFind(resource, wanted, signal);
+  if (made === undefined && live === undefined)
+    return { reason: "Replaced", message: "what was in its place has just gone" };
   // One that is still on its way out is in the way of its successor.
   return live?.metadata.deletionTimestamp === undefined ? made !== undefined : terminating;
 }

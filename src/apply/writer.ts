@@ -42,8 +42,11 @@ export class Writer {
     } catch (error) {
       // Admission comes before storage: a full quota, a webhook or a policy refuses a name that is taken all the same.
       const status = kubeStatusOf(error);
-      if (status === undefined || status.code === 404) throw error;
-      const live = await this.find(resource, object, signal);
+      if (status === undefined || saysNothing.has(status.code)) throw error;
+      const live = await this.find(resource, object, signal).catch(() => {
+        signal.throwIfAborted();
+        throw error;
+      });
       if (live === undefined && status.reason !== "AlreadyExists") throw error;
       return { live };
     }
@@ -96,6 +99,9 @@ export class Writer {
     return this.#client.delete(resource, place, options);
   }
 }
+
+/** Refusals of whoever asks, of when, and of where: nothing of that name is there, or could be asked for. */
+const saysNothing: ReadonlySet<number> = new Set([401, 404, 429, 503]);
 
 interface Created {
   readonly made: KubeObject;

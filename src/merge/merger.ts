@@ -106,7 +106,6 @@ export class Merger {
   readonly #failing = new Map<ObjectKey, FailingKey>();
   #conflicts: ConflictLog;
   #isRunning = false;
-  #isCompared = false;
 
   /** Throws JournalCorrupt. */
   constructor(options: MergerOptions) {
@@ -174,7 +173,7 @@ export class Merger {
     try {
       for (const [key] of journal.entries()) {
         const here = this.#peer.keyHere(key);
-        if (this.#isDue(here)) this.#add(here);
+        if (this.#isDue(here) || this.#work.isToBeAnew(here)) this.#add(here);
       }
       for (const key of this.#local.singles) this.#add(key);
       for (;;) {
@@ -192,12 +191,11 @@ export class Merger {
 
   /** The spec has changed: what came from the other site is rendered anew. */
   reconsider(): void {
-    for (const [key] of this.#options.journal.entries()) this.#reconsider(this.#peer.keyHere(key));
-  }
-
-  #reconsider(key: ObjectKey): void {
-    this.#work.renderAnew(key);
-    this.#add(key);
+    for (const [key] of this.#options.journal.entries()) {
+      const here = this.#peer.keyHere(key);
+      this.#work.renderAnew(here);
+      this.#add(here);
+    }
   }
 
   /** The other site says something that is not here. */
@@ -271,20 +269,14 @@ export class Merger {
 
   /**
    * To be called when capture has read everything, and now and then. What was here and is not was deleted while nobody
-   * looked; what is here and not in capture is left out of what travels. The spec may have changed meanwhile, too: the
-   * first time what is here is rendered anew.
+   * looked; what is here and not in capture is left out of what travels.
    */
   compare(capture: { has(key: ObjectKey): boolean; isKnown(key: ObjectKey): boolean }): void {
     for (const [key, { content, local, out }] of this.#ledger.entries()) {
-      if (content === deleted || local === "") continue;
-      if (capture.has(key)) {
-        if (!this.#isCompared) this.#reconsider(key);
-      } else if (capture.isKnown(key)) {
-        this.#local.setLeft(key, true);
-        if (out !== true) this.#add(key);
-      }
+      if (content === deleted || local === "" || capture.has(key) || !capture.isKnown(key)) continue;
+      this.#local.setLeft(key, true);
+      if (out !== true) this.#add(key);
     }
-    this.#isCompared = true;
   }
 
   /** What is to be offered of objects that were deleted, by a capture that begins. */

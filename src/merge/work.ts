@@ -72,6 +72,10 @@ export class ObjectWork {
     this.#anew.add(key);
   }
 
+  isToBeAnew(key: ObjectKey): boolean {
+    return this.#anew.has(key);
+  }
+
   isWriting(key: ObjectKey): boolean {
     return this.#writing.has(key);
   }
@@ -157,15 +161,24 @@ export class ObjectWork {
       tell();
       this.#state(key, { ...known, version: verdict.entry.version }, live);
     }
-    const isAnew = this.#anew.delete(key) && live !== undefined;
-    if (isAnew && known !== undefined && this.#isTheirs(known, theirs)) return this.#take(look, theirs, known);
-    return this.#form(look, theirs);
+    if (!this.#anew.delete(key) || live === undefined || known === undefined || !this.#isTheirs(known, live, theirs)) {
+      return this.#form(look, theirs);
+    }
+    let isDone = false;
+    try {
+      const failure = await this.#take(look, theirs, known, { isAnew: true });
+      isDone = failure === undefined;
+      return failure;
+    } finally {
+      if (!isDone) this.#anew.add(key);
+    }
   }
 
-  /** What is here is what the other site wrote. */
-  #isTheirs(known: Known, theirs: Theirs): boolean {
+  /** What is here is what the other site wrote, by our hand: what people had written alike at both is theirs at each. */
+  #isTheirs(known: Known, live: KubeObject, theirs: Theirs): boolean {
     const isSame = relate(known.version, theirs.entry.version) === "same";
-    return isSame && known.version.site !== this.#options.site && known.content !== deleted;
+    const isOurs = live.metadata.annotations?.[marks.version] !== undefined;
+    return isSame && isOurs && known.version.site !== this.#options.site && known.content !== deleted;
   }
 
   #weigh(key: ObjectKey, known: Known | undefined, { entry }: Theirs): Verdict {
@@ -180,17 +193,19 @@ export class ObjectWork {
     return received(known, entry, { nowMs });
   }
 
-  /** Brings the other site's state here. */
-  async #take(look: Look, theirs: Theirs, entry: Entry): Promise<Failure | undefined> {
+  /** Brings the other site's state here. `isAnew`: it is here already, as it was rendered before. */
+  async #take(look: Look, theirs: Theirs, entry: Entry, { isAnew = false } = {}): Promise<Failure | undefined> {
     const { local, deletions, bringer } = this.#options;
     const { key, live, signal } = look;
     if (entry.content === deleted) return this.#delete(look, entry);
     deletions.done(key);
-    local.mark(key, theirs.object);
+    // What is here says itself whether it is single: a mutation may have changed what it mounts.
+    if (!isAnew) local.mark(key, theirs.object);
     const isSingle = local.singles.has(key);
     const role = local.roleOf(key, live);
     const brought = await this.#write(key, () => bringer.take({ key, live, theirs, entry, role, isSingle, signal }));
     if ("failure" in brought) return brought.failure;
+    if (isAnew && brought.wrote === false) return undefined;
     this.#state(key, { ...entry, local: this.#hashOf(brought.object) }, brought.object);
     return undefined;
   }
@@ -218,6 +233,7 @@ export class ObjectWork {
     const { ledger, local, bringer } = this.#options;
     const known = ledger.get(key);
     if (known === undefined || known.content === deleted || known.out === true) return undefined;
+    if (known.version.site === this.#options.site) bringer.forget(key);
     const isSingle = local.singles.has(key);
     const singles = this.#options.singles();
     const role = local.roleOf(key, live);

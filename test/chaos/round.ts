@@ -158,7 +158,8 @@ async function checkKept(stage: Stage, { acknowledged }: Writer, problems: strin
     const { out } = await stage.lifeboat("east", "divergence", group, "-o", "json");
     const entries = (out === "" ? [] : JSON.parse(out)) as { key: string; object?: { data?: { seq?: string } } }[];
     const found = entries.find(({ key }) => key === `/ConfigMap/${namespace}/${ledger}`);
-    return found?.object?.data?.seq === `${acknowledged}` ? true : undefined;
+    // A later one may have been written whose answer got lost.
+    return Number(found?.object?.data?.seq ?? 0) >= acknowledged ? true : undefined;
   };
   const options = { limitMs: restMs, everyMs: 1_000, signal: stage.options.signal };
   await waitFor(`change ${acknowledged} of east among what is kept`, kept, options).catch((error: unknown) => {

@@ -7,6 +7,7 @@ import { ledger, namespace } from "./app.ts";
 const everyMs = 100;
 const writeLimitMs = 2_000;
 const place = { namespace, name: ledger };
+const { signal: never } = new AbortController();
 
 export class Writer {
   /** The last number that the API server has acknowledged. */
@@ -23,7 +24,8 @@ export class Writer {
 
   async #run(): Promise<void> {
     for (let seq = this.acknowledged + 1; !this.#stop.signal.aborted; seq++) {
-      const options = { fieldManager: "user", timeoutMs: writeLimitMs, signal: this.#stop.signal };
+      // To its end: what is cut off in the middle may have been written, and nobody knows.
+      const options = { fieldManager: "user", timeoutMs: writeLimitMs, signal: never };
       const patch = { type: "merge", body: { data: { seq: `${seq}` } } } as const;
       await this.#client.patch(resources.configMaps, place, patch, options).then(
         () => (this.acknowledged = seq),
@@ -33,6 +35,7 @@ export class Writer {
     }
   }
 
+  /** Resolves when the last write is answered, or given up. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#done;

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { groupApi, type GroupStatus } from "../../src/config/group.ts";
+import { groupApi, type GroupSpecInput, type GroupStatus } from "../../src/config/group.ts";
 
 import { keyOf } from "../../src/objects/key.ts";
 import { metricTable } from "../../src/telemetry/metrics.ts";
@@ -125,9 +125,12 @@ async function versions(): Promise<string> {
   return words.join("\n");
 }
 
-async function applyGroup({ automatic }: { readonly automatic: boolean }): Promise<void> {
+async function applyGroup(
+  { automatic }: { readonly automatic: boolean },
+  mutations: NonNullable<GroupSpecInput["mutations"]> = [],
+): Promise<void> {
   const failover = { automatic, surge: { percent: 200 } };
-  const spec = groupSpec(["shop"], { mode: "ActiveActive", failover });
+  const spec = groupSpec(["shop"], { mode: "ActiveActive", failover, mutations });
   await scene.pair.applyGroup("east", group, spec, scene.signal);
 }
 
@@ -244,6 +247,27 @@ describe("both sites", () => {
       await expectSame(scene, ["shop"]);
     }
     await scene.until("deleted", "east", configMap("shop", "while-away-east"), (found) => found === undefined);
+  });
+
+  it("are as the spec says that was edited while no agent was there", async () => {
+    const regional = configMap("shop", "regional", { region: "any" });
+    const region = async (name: string): Promise<void> => {
+      await scene.until(name, "east", regional, (found) => dataOf(found)?.["region"] === name, moveLimitMs);
+    };
+    await scene.apply("west", regional);
+    await region("any");
+    const jsonPatch = [{ op: "replace" as const, path: "/data/region", value: "east" }];
+    const match = { kinds: ["ConfigMap"], names: ["regional"] };
+    for (const [mutations, name] of [
+      [[{ match, site: "east", when: "always" as const, jsonPatch }], "east"],
+      [[], "any"],
+    ] as const) {
+      await scene.pair.stopMember("east", { signal: "SIGKILL" });
+      await applyGroup({ automatic: false }, [...mutations]);
+      await scene.pair.startAgent("east");
+      await region(name);
+    }
+    await scene.remove("west", regional);
   });
 
   it.runIf(isRoot)("go on alone while the link between them is cut, and are the same again after it", async () => {

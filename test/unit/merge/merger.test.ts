@@ -413,17 +413,57 @@ describe("what differs between the sites by the spec", () => {
     expect([replicasAt(east), replicasAt(west)]).toEqual([5, 2]);
   });
 
-  test("takes effect when the spec was edited while nobody was there", async () => {
+  test("takes effect when the spec is edited, though somebody else writes the object at that moment", async () => {
     east.api.user(shop);
     east.api.user(web(5));
     await settle(east, west);
     setSpec({ mutations: [{ match: { kinds: ["apps/Deployment"] }, site: "west", replicas: 2 }] });
-    await west.restart();
+    west.api.beforeWrite = (key) => {
+      west.api.beforeWrite = undefined;
+      // As a controller that notes what it has done.
+      west.api.edit(key, (live) => {
+        live["status"] = { replicas: 5 };
+      });
+    };
+    west.merger.reconsider();
     await settle(east, west);
-    expect([replicasAt(east), replicasAt(west)]).toEqual([5, 2]);
+    await expect.poll(() => replicasAt(west)).toBe(2);
+    expect(replicasAt(east)).toBe(5);
   });
 
-  test("is told where it cannot be made, also by the next process, until it can", async () => {
+  test("leaves what people have written alike at both as they have, whenever the spec is edited", async () => {
+    setSpec({ mutations: [{ match: { kinds: ["apps/Deployment"] }, site: "west", replicas: 1 }] });
+    // East is noted as the later one.
+    east.offsetMs = 1_000;
+    for (const site of [west, east]) {
+      site.api.user(shop);
+      site.api.user(web(5));
+    }
+    await settle(east, west);
+    const before = [replicasAt(east), replicasAt(west)];
+    west.merger.reconsider();
+    await settle(east, west);
+    expect([replicasAt(east), replicasAt(west)]).toEqual(before);
+  });
+
+  test("lets what it makes single, or not, run on where it is when the spec is edited", async () => {
+    const volumes = (volume: object): object => ({ containers: [], volumes: [{ name: "data", ...volume }] });
+    const claim = { persistentVolumeClaim: { claimName: "data" } };
+    const jsonPatch = [
+      { op: "replace" as const, path: "/spec/template/spec/volumes", value: [{ name: "data", ...claim }] },
+    ];
+    setSpec({ mutations: [{ match: { kinds: ["apps/Deployment"] }, site: "west", jsonPatch }] });
+    east.api.user(shop);
+    east.api.user(web(3, { spec: { replicas: 3, template: { spec: volumes({ emptyDir: {} }) } } }));
+    await settle(east, west);
+    const seen: unknown[] = [replicasAt(west)];
+    west.api.beforeWrite = () => seen.push(replicasAt(west));
+    west.merger.reconsider();
+    await settle(east, west);
+    expect(new Set(seen)).toEqual(new Set([replicasAt(west)]));
+  });
+
+  test("is told where it cannot be made, until it can", async () => {
     const say = (percent: string): void => {
       east.api.edit(webKey, ({ metadata }) => {
         metadata.annotations = { ...metadata.annotations, [marks.surge]: percent };
@@ -438,10 +478,14 @@ describe("what differs between the sites by the spec", () => {
     say("twice");
     await settle(east, west);
     expect(told()).toEqual([[webKey, ["SurgeIgnored"]]]);
-    await west.restart();
-    await settle(east, west);
-    expect(told()).toEqual([[webKey, ["SurgeIgnored"]]]);
     say("150");
+    await settle(east, west);
+    expect(told()).toEqual([]);
+    say("half");
+    await settle(east, west);
+    west.api.edit(webKey, ({ metadata }) => {
+      metadata.annotations = { ...metadata.annotations, [marks.surge]: "150" };
+    });
     await settle(east, west);
     expect(told()).toEqual([]);
     say("1.5");
