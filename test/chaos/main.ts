@@ -4,7 +4,7 @@ import { LifeboatError, messageOf } from "../../src/errors.ts";
 import { randomFrom } from "../random.ts";
 import { keep, readRows, tableOf } from "./results.ts";
 import { runRound, type RoundResult } from "./round.ts";
-import type { Scenario } from "./scenario.ts";
+import { drawnName, type Scenario } from "./scenario.ts";
 import { doubleFault, scenarios, sets } from "./scenarios.ts";
 import { Stage } from "./stage.ts";
 
@@ -71,7 +71,7 @@ async function run(flags: Flags): Promise<number> {
 
 function lineOf({ scenario, what, overlapMs, gapMs, startMs, lost, problems }: RoundResult): string {
   const moved = startMs === null ? "" : `, started after ${startMs} ms, gap ${gapMs} ms, lost ${lost}`;
-  const name = scenario === "double-fault" ? `${scenario} (${what})` : scenario;
+  const name = scenario === drawnName ? `${scenario} (${what})` : scenario;
   return `${name}: overlap ${overlapMs} ms${moved}${problems.map((problem) => `\n    NOT AS EXPECTED: ${problem}`).join("")}`;
 }
 

@@ -63,6 +63,8 @@ export async function runRound(stage: Stage, scenario: Scenario): Promise<RoundR
   const looks = scenario.lossless === true && active !== undefined;
   const lost = moved?.lost ?? (looks ? await missingAt(stage, active, scenario, problems) : null);
   if (scenario.keepsOwn === true && active === "west") await checkKept(stage, writer, problems);
+  // A round that a person has broken off says nothing.
+  signal.throwIfAborted();
   const all = await stage.beats(fromMs);
   const overlap = Math.round(overlapMs(all.east, all.west));
   if (overlap > 0 && (stage.options.guards || scenario.overlapsWithoutGuards === undefined)) {

@@ -1,6 +1,9 @@
 import type { Step } from "./steps.ts";
 import type { SiteName } from "./stage.ts";
 
+/** Name of every scenario of two faults that were drawn. */
+export const drawnName = "double-fault";
+
 export interface Scenario {
   readonly name: string;
   readonly what: string;

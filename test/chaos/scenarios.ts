@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { cases, singleFaults } from "./cases.ts";
 import { points } from "./points.ts";
-import type { Scenario } from "./scenario.ts";
+import { drawnName, type Scenario } from "./scenario.ts";
 
 /** Two single faults at once, drawn from `random`. */
 export function doubleFault(random: () => number): Scenario {
@@ -11,7 +11,7 @@ export function doubleFault(random: () => number): Scenario {
   const [first, second] = [draw(), draw()];
   const pauseMs = Math.floor(random() * 5_000);
   return {
-    name: "double-fault",
+    name: drawnName,
     what: `${first.name}, and ${pauseMs} ms later ${second.name}`,
     runs: "anyone",
     faults: async (stage) => {
