@@ -114,7 +114,7 @@ export function troubleVerdict(troubles: readonly TroubledKind[]): [reason: stri
 }
 
 /** Code of the finding and reason of the event. */
-export function troubleCode<What extends TroubledKind["what"]>(what: What): (typeof codes)[What] {
+export function troubleCode(what: TroubledKind["what"]): (typeof codes)[TroubledKind["what"]] {
   return codes[what];
 }
 

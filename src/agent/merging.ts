@@ -60,7 +60,8 @@ export class GroupMerging {
   readonly #options: MergingOptions;
   #merger: Merger | undefined;
   #running: Background | undefined;
-  #specText = "";
+  /** Of the spec that is in force. */
+  #specHash = "";
   /** Hash of the spec that everything was rendered anew by in this process, or is being. */
   #renderedAnew = "";
   #surge: SurgeState;
@@ -143,22 +144,23 @@ export class GroupMerging {
   take(group: ProtectionGroup): void {
     if (!this.isOn) return;
     this.begin();
-    const text = canonicalJson(group.spec);
-    if (this.#specText !== "" && this.#specText !== text) this.#reconsider(text);
-    this.#specText = text;
+    const now = hash("sha256", canonicalJson(group.spec));
+    const before = this.#specHash;
+    this.#specHash = now;
+    if (before !== "" && before !== now) this.#reconsider();
   }
 
-  #reconsider(text: string): void {
-    this.#renderedAnew = hash("sha256", text);
+  #reconsider(): void {
+    this.#renderedAnew = this.#specHash;
     this.merger.reconsider();
   }
 
   /** A spec that was edited while no agent was here is made up for; what is there is as the spec says when all is done. */
   async #makeUp(): Promise<void> {
     const { journal } = this.#options;
-    const now = hash("sha256", this.#specText);
-    if (this.#specText === "" || journal.getOwnState(renderedName) === now) return;
-    if (this.#renderedAnew !== now) this.#reconsider(this.#specText);
+    const now = this.#specHash;
+    if (now === "" || journal.getOwnState(renderedName) === now) return;
+    if (this.#renderedAnew !== now) this.#reconsider();
     else if (this.merger.status().pending === 0) await journal.putOwnState(renderedName, now);
   }
 

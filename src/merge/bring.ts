@@ -1,4 +1,5 @@
 import type { Failure } from "../apply/failures.ts";
+import type { Notes } from "../apply/notes.ts";
 import { managersOf } from "../apply/view.ts";
 import { type GroupSpec, peerOf } from "../config/group.ts";
 import { LifeboatError } from "../errors.ts";
@@ -10,7 +11,7 @@ import { normalise } from "../capture/normalise.ts";
 import type { Place } from "../render/neutral.ts";
 import { render } from "../render/render.ts";
 import { isSurged } from "../render/surge.ts";
-import type { Facts, Finding, RenderContext, Rendered, Role, SourceRecord } from "../render/types.ts";
+import type { Facts, RenderContext, Rendered, Role, SourceRecord } from "../render/types.ts";
 import type { SiteObjects } from "./objects.ts";
 import { creation, replacement } from "./plan.ts";
 import type { Entry } from "./replica.ts";
@@ -18,6 +19,8 @@ import type { Theirs } from "./stated.ts";
 
 export interface BringerOptions {
   readonly objects: SiteObjects;
+  /** Told what was found in objects as they were last made, by key at this site. */
+  readonly notes: Notes;
   readonly group: string;
   readonly site: string;
   readonly epoch: () => EpochText;
@@ -50,25 +53,9 @@ type Way = Pick<RenderContext, "source" | "role" | "facts"> & Pick<Given, "isSin
 /** Makes one object of this site what it should be: renders, compares, writes what differs. */
 export class Bringer {
   readonly #options: BringerOptions;
-  readonly #findings = new Map<ObjectKey, readonly Finding[]>();
 
   constructor(options: BringerOptions) {
     this.#options = options;
-  }
-
-  /** What a person should know of objects as they were last made, by key at this site. */
-  get findings(): ReadonlyMap<ObjectKey, readonly Finding[]> {
-    return this.#findings;
-  }
-
-  /** The object is gone. */
-  forget(key: ObjectKey): void {
-    this.#findings.delete(key);
-  }
-
-  #find(key: ObjectKey, { findings }: Rendered): void {
-    if (findings.length === 0) this.#findings.delete(key);
-    else this.#findings.set(key, findings);
   }
 
   #place(): Place {
@@ -94,7 +81,7 @@ export class Bringer {
     const here = await this.#inVersion(key, live, theirs.object.apiVersion, signal);
     const way = { source, role, isSingle, facts: { ...facts, ...sizeOf(key, here) } };
     const rendered = await this.#render(record, way, signal);
-    this.#find(key, rendered);
+    this.#options.notes.foundIn(key, rendered.findings);
     return this.#write(rendered, here, entry, signal);
   }
 
@@ -107,7 +94,7 @@ export class Bringer {
     const record = { key, object, managers: parseJson(managers) as SourceRecord["managers"] };
     const facts = { ...(await objects.facts(key, live, { signal })), ...sizeOf(key, live) };
     const rendered = await this.#render(record, { source: site, role, isSingle, facts }, signal);
-    this.#find(key, rendered);
+    this.#options.notes.foundIn(key, rendered.findings);
     return this.#write(rendered, live, undefined, signal);
   }
 

@@ -1,5 +1,5 @@
-import { classify, type Failure, needOf } from "../apply/failures.ts";
-import type { FailingKey } from "../apply/notes.ts";
+import { classify, needOf } from "../apply/failures.ts";
+import { type FailingKey, Notes } from "../apply/notes.ts";
 import { KeyedQueue, type Outcome } from "../apply/queue.ts";
 import { isBookkeeping } from "../apply/site.ts";
 import type { Normalised } from "../capture/normalise.ts";
@@ -100,10 +100,9 @@ export class Merger {
   readonly #deletions: Deletions;
   readonly #peer: PeerSide;
   readonly #work: ObjectWork;
-  readonly #bringer: Bringer;
   #queue: KeyedQueue<ObjectKey>;
   #life = new AbortController();
-  readonly #failing = new Map<ObjectKey, FailingKey>();
+  readonly #notes = new Notes();
   #conflicts: ConflictLog;
   #isRunning = false;
 
@@ -121,14 +120,15 @@ export class Merger {
       theirs: (key) => this.#peer.theirs(key)?.entry,
       onMarked: (key) => this.#add(key),
     });
+    const notes = this.#notes;
     const namespaces = (): ReadonlySet<string> => this.#peer.namespaces();
-    this.#bringer = new Bringer({ ...options, place: () => this.#place(), namespaces });
     this.#work = new ObjectWork({
       ...options,
       ledger: this.#ledger,
       local: this.#local,
       peer: this.#peer,
-      bringer: this.#bringer,
+      bringer: new Bringer({ ...options, notes, place: () => this.#place(), namespaces }),
+      notes,
       deletions: this.#deletions,
       onConflict: (key, ours, theirs) => this.#conflict(key, ours, theirs),
     });
@@ -151,8 +151,8 @@ export class Merger {
   status(): MergeStatus {
     return {
       pending: this.#queue.size,
-      failing: this.#failing,
-      findings: this.#bringer.findings,
+      failing: this.#notes.failing,
+      findings: this.#notes.findings,
       conflicts: this.#conflicts.log,
       conflictCount: this.#conflicts.count,
       tombstones: this.#ledger.tombstones,
@@ -217,7 +217,7 @@ export class Merger {
       content !== deleted && (this.#local.singles.has(key) || isSurged(key)) ? [key] : [],
     );
     for (const key of keys) this.#add(key);
-    while (keys.some((key) => this.#queue.has(key) && !this.#failing.has(key)) && clock.monotonicMs() < endMs) {
+    while (keys.some((key) => this.#queue.has(key) && !this.#notes.failing.has(key)) && clock.monotonicMs() < endMs) {
       await clock.sleep(lookAgainMs, { signal });
     }
   }
@@ -340,8 +340,8 @@ export class Merger {
     if (this.#options.isPaused()) return { kind: "pause" };
     try {
       const failure = await this.#work.look(key, inForce, { signal: this.#life.signal });
-      if (failure === undefined) this.#failing.delete(key);
-      else this.#failed(key, failure);
+      if (failure === undefined) this.#notes.failing.delete(key);
+      else this.#notes.failed(key, failure, this.#options.clock.wallMs());
       return failure === undefined ? { kind: "done" } : { kind: "retry", need: failure.need, slow: failure.slow };
     } catch (error) {
       if (this.#life.signal.aborted) return { kind: "done" };
@@ -349,19 +349,13 @@ export class Merger {
       if (hasReason(error, "Conflict") || hasReason(error, "AlreadyExists")) return { kind: "retry" };
       const failure = classify(error, parseKey(key));
       if (failure.reason === "ApiUnreachable") return { kind: "pause" };
-      this.#failed(key, failure);
+      this.#notes.failed(key, failure, this.#options.clock.wallMs());
       return { kind: "retry", need: failure.need, slow: failure.slow };
     } finally {
       onChange();
       // By then the key is no longer in the queue.
       setImmediate(() => this.#report());
     }
-  }
-
-  #failed(key: ObjectKey, { reason, message }: Failure): void {
-    const before = this.#failing.get(key);
-    const sinceMs = before?.reason === reason ? before.sinceMs : this.#options.clock.wallMs();
-    this.#failing.set(key, { key, reason, message, sinceMs });
   }
 
   #conflict(key: ObjectKey, ours: Entry, theirs: Entry): void {

@@ -1,4 +1,5 @@
 import { type Failure, needOf } from "../apply/failures.ts";
+import type { Notes } from "../apply/notes.ts";
 import type { Normalised } from "../capture/normalise.ts";
 import type { Clock } from "../clock.ts";
 import type { GroupSpec } from "../config/group.ts";
@@ -22,6 +23,7 @@ export interface ObjectWorkOptions {
   readonly peer: PeerSide;
   readonly objects: SiteObjects;
   readonly bringer: Bringer;
+  readonly notes: Notes;
   readonly deletions: Deletions;
   readonly site: string;
   readonly clock: Clock;
@@ -223,7 +225,7 @@ export class ObjectWork {
     }
     deletions.done(key);
     local.forget(key);
-    this.#options.bringer.forget(key);
+    this.#options.notes.foundIn(key, []);
     this.#state(key, { ...entry, local: goes ? "" : this.#hashOf(live) }, undefined);
     return undefined;
   }
@@ -233,7 +235,7 @@ export class ObjectWork {
     const { ledger, local, bringer } = this.#options;
     const known = ledger.get(key);
     if (known === undefined || known.content === deleted || known.out === true) return undefined;
-    if (known.version.site === this.#options.site) bringer.forget(key);
+    if (known.version.site === this.#options.site) this.#options.notes.foundIn(key, []);
     const isSingle = local.singles.has(key);
     const singles = this.#options.singles();
     const role = local.roleOf(key, live);
@@ -301,10 +303,10 @@ export class ObjectWork {
   }
 
   #noteAbsent(key: ObjectKey): Known | undefined {
-    const { ledger, local, offer, bringer } = this.#options;
+    const { ledger, local, offer, notes } = this.#options;
     const before = ledger.get(key);
     const known = local.absent(key);
-    bringer.forget(key);
+    notes.foundIn(key, []);
     if (known !== undefined && known !== before && known.content === deleted) offer(key, tombstoneOf(key, known));
     return known;
   }

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import type { GroupStatus } from "../../src/config/group.ts";
 import type { KubeResource } from "../../src/kube/resource.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { waitFor } from "../pair/wait.ts";
-import type { GroupStatus } from "../../src/config/group.ts";
 import {
   deployment,
   groupSpec,

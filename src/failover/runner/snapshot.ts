@@ -88,13 +88,14 @@ export function takeSnapshot(input: SnapshotInput): FailoverSnapshot {
   const { state, nowMs, links } = input;
   const { config, record, phase } = state;
   const notArmed = whyNotArmed(state, nowMs);
+  const blocked = whatBlocks(state, nowMs);
   return {
     group: config.group,
     site: config.site,
     peer: config.peer,
     state: phase.type,
-    reason: reasonOf(state),
-    blocked: whatBlocks(state, nowMs),
+    reason: reasonOf(state, blocked),
+    blocked,
     epoch: record.cert === null ? undefined : formatEpoch(record.cert.epoch),
     holder: record.cert?.holder,
     incarnation: record.incarnation,
@@ -122,13 +123,13 @@ export function takeSnapshot(input: SnapshotInput): FailoverSnapshot {
   };
 }
 
-function reasonOf({ phase, config, aborting }: AgentState): string {
+function reasonOf({ phase, config, aborting }: AgentState, blocked: Blocked | undefined): string {
   const abort = `\`lifeboat abort ${config.group}\`, asked here,`;
   switch (phase.type) {
     case "Fenced":
       return phase.reason;
     case "Blocked":
-      return `${phase.reason}; ${phase.action}`;
+      return blocked?.message ?? "";
     case "Quiescing":
       return `switchover to ${config.peer}: ${stages[phase.stage]}; ${abort} calls it off`;
     case "Sealed":
