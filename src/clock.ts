@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { linkedAbort } from "./abort.ts";
 
 /**
  * Time, injected everywhere so that a test can own it.
@@ -36,4 +37,25 @@ export type Random = () => number;
 export function backoffMs(attempt: number, limits: { firstMs: number; maxMs: number }, random: Random): number {
   const fullMs = Math.min(limits.maxMs, limits.firstMs * 2 ** Math.min(attempt, 30));
   return fullMs * (0.5 + random() / 2);
+}
+
+/**
+ * Resolves when `work` has, or when so many milliseconds are over: then `work` is told to end, and waited for. Resolves
+ * with whether `work` was first; rejects as it does.
+ */
+export async function within(
+  work: (options: { readonly signal: AbortSignal }) => Promise<unknown>,
+  ms: number,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<boolean> {
+  using scope = linkedAbort(signal);
+  const options = { signal: scope.signal };
+  const waits = [work(options).then(() => true), clock.sleep(ms, options).then(() => false)];
+  try {
+    return await Promise.race(waits);
+  } finally {
+    // Whichever was slower must not wait on for ever, and rejects with nobody listening.
+    scope.abort(new Error("no longer waited for"));
+    await Promise.allSettled(waits);
+  }
 }

@@ -1,5 +1,5 @@
 import { linkedAbort, Pulse, runTogether } from "../abort.ts";
-import { backoffMs, type Clock, type Random } from "../clock.ts";
+import { backoffMs, type Clock, type Random, within } from "../clock.ts";
 import { hasCode, LifeboatError, messageOf } from "../errors.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { Reflector } from "../kube/reflector.ts";
@@ -23,12 +23,18 @@ import {
 
 /** A stop goes on after this, with its gate still being closed. */
 const closeMaxMs = 2_000;
+/** An API server reads the kinds that it serves anew every 30 s: after this it knows that of the gates. */
+const looseMs = 40_000;
 /** Others may write and delete at the same moment; what does not come to rest is left to the repair. */
 const bringRoundsMax = 5;
 /** An opened gate takes effect when the API server has seen its parameter: milliseconds, unless it is very busy. */
 const effectMaxMs = 5_000;
 const effectPollMs = 20;
 const repairLimits = { firstMs: 100, maxMs: 15_000 };
+
+function isLoose({ state, firm }: Gate): boolean {
+  return state?.open === false && !firm;
+}
 
 export interface GatesOptions {
   readonly client: KubeClient;
@@ -47,6 +53,9 @@ interface Gate {
   work: Promise<void>;
   /** The group has ended: what is left of it is removed. */
   isOver: boolean;
+  /** Whether it refuses, closed, what the API server cannot decide; and from when on it is to. */
+  firm: boolean;
+  firmAtMs: number;
   problem: string | undefined;
   failures: number;
 }
@@ -116,9 +125,11 @@ export class AdmissionGates {
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
     const gate = this.#gate(group);
-    gate.isOver = false;
-    gate.state = { open: false, ...state };
     const { clock } = this.#options;
+    gate.isOver = false;
+    // What is to be stopped is stopped by writes that an API server which cannot decide would refuse as well.
+    if (gate.state?.open !== false) this.#loosen(group, gate);
+    gate.state = { open: false, ...state };
     using scope = linkedAbort(signal);
     const written = this.#bring(group, gate, signal);
     // What is to be stopped must not wait for an API server that is slow with this one: the repair goes on with it.
@@ -156,6 +167,7 @@ export class AdmissionGates {
         follow(resources.admissionPolicies),
         follow(resources.admissionBindings),
         (options) => this.#repair(options),
+        (options) => this.#followRestarts(options),
       ],
       { signal },
     );
@@ -170,6 +182,8 @@ export class AdmissionGates {
       nodes: undefined,
       work: Promise.resolve(),
       isOver: false,
+      firm: false,
+      firmAtMs: 0,
       problem: undefined,
       failures: 0,
     };
@@ -186,6 +200,36 @@ export class AdmissionGates {
     for (const group of this.#gates.keys()) if (gateName(group) === name) this.#touch(group);
   }
 
+  #loosen(group: string, gate: Gate): void {
+    gate.firm = false;
+    gate.firmAtMs = this.#options.clock.monotonicMs() + looseMs;
+    this.#touch(group);
+  }
+
+  /** Time until the next gate is to become firm. */
+  #firmInMs(): number {
+    const nowMs = this.#options.clock.monotonicMs();
+    const due = [...this.#gates.values()].flatMap((gate) => (isLoose(gate) ? [gate.firmAtMs - nowMs] : []));
+    return Math.max(0, Math.min(looseMs, ...due));
+  }
+
+  #firm(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const [group, gate] of this.#gates) {
+      if (!isLoose(gate) || gate.firmAtMs > nowMs) continue;
+      gate.firm = true;
+      this.#dirty.add(group);
+    }
+  }
+
+  /** An API server that has just started may not know the gates' kind, and must take what keeps a standby in step. */
+  async #followRestarts({ signal }: { signal: AbortSignal }): Promise<never> {
+    for (;;) {
+      await this.#options.client.readiness.whenBack({ signal });
+      for (const [group, gate] of this.#gates) if (gate.state?.open === false) this.#loosen(group, gate);
+    }
+  }
+
   #touchAll(): void {
     for (const group of this.#gates.keys()) this.#touch(group);
   }
@@ -198,7 +242,8 @@ export class AdmissionGates {
   async #repair({ signal }: { signal: AbortSignal }): Promise<never> {
     const { clock, random } = this.#options;
     for (;;) {
-      await this.#wake.wait({ signal });
+      await within((options) => this.#wake.wait(options), this.#firmInMs(), { clock, signal });
+      this.#firm();
       const groups = [...this.#dirty];
       this.#dirty.clear();
       await Promise.all(
@@ -215,9 +260,10 @@ export class AdmissionGates {
 
   /** In this order nothing is refused for want of a parameter. */
   #wanted(group: string): KubeObject[] {
-    const { subject, state, nodes } = this.#gates.get(group) ?? {};
+    const { subject, state, nodes, firm = false } = this.#gates.get(group) ?? {};
     if (subject === undefined || state === undefined) return [];
-    return [gateParameter(group, state, nodes), gatePolicy(subject, state), gateBinding(subject)];
+    const policy = gatePolicy(subject, { firm: firm && !state.open });
+    return [gateParameter(group, state, nodes), policy, gateBinding(subject)];
   }
 
   /** Brings the gate to what is wanted now; never rejects but for the signal. */

@@ -70,7 +70,7 @@ export function gateParameter(
   };
 }
 
-export function gateBinding({ group, namespaces }: GateSubject): KubeObject {
+export function gateBinding({ group }: Pick<GateSubject, "group">): KubeObject {
   return {
     apiVersion: "admissionregistration.k8s.io/v1",
     kind: "ValidatingAdmissionPolicyBinding",
@@ -79,18 +79,6 @@ export function gateBinding({ group, namespaces }: GateSubject): KubeObject {
       policyName: gateName(group),
       paramRef: { name: gateName(group), parameterNotFoundAction: "Deny" },
       validationActions: ["Deny"],
-      matchResources: {
-        // Without a value `In` is refused; no namespace has the empty name.
-        namespaceSelector: {
-          matchExpressions: [
-            {
-              key: "kubernetes.io/metadata.name",
-              operator: "In",
-              values: namespaces.length === 0 ? [""] : [...namespaces].sort(),
-            },
-          ],
-        },
-      },
     },
   };
 }
@@ -139,12 +127,13 @@ const controllers = "object.metadata.ownerReferences.filter(one, has(one.control
 const ownerOf = `has(object.metadata.ownerReferences) && ${controllers}.size() > 0 ? ${controllers}[0].kind + '/' + ${controllers}[0].name : ''`;
 
 /**
- * For half a minute after a start an API server may not know the parameter's kind, and can decide nothing. An open gate
- * refuses nothing then: people's writes must not fail at the site that runs the group; a closed one refuses everything.
+ * For half a minute after its start an API server may not know the parameter's kind, and can decide nothing. A gate that
+ * is `firm` refuses everything then, also what stops something; any other one nothing. The namespaces are the policy's
+ * and not the binding's: what cannot be decided would else be refused in the whole cluster.
  */
 export function gatePolicy(
   { group, spec, site, namespaces }: GateSubject,
-  { open }: Pick<GateState, "open">,
+  { firm }: { readonly firm: boolean },
 ): KubeObject {
   const first = firstSite(spec);
   const named = new Map(namespaces.map((name) => [name, namespaceAt(spec, name, site, first)]));
@@ -161,9 +150,19 @@ export function gatePolicy(
     kind: "ValidatingAdmissionPolicy",
     metadata: metadataOf(group),
     spec: {
-      failurePolicy: open ? "Ignore" : "Fail",
+      failurePolicy: firm ? "Fail" : "Ignore",
       paramKind: { apiVersion: "lifeboat.dev/v1alpha1", kind: "Gate" },
       matchConstraints: {
+        // Without a value `In` is refused; no namespace has the empty name.
+        namespaceSelector: {
+          matchExpressions: [
+            {
+              key: "kubernetes.io/metadata.name",
+              operator: "In",
+              values: namespaces.length === 0 ? [""] : [...namespaces].sort(),
+            },
+          ],
+        },
         resourceRules: [
           rule(["apps"], ["deployments", "statefulsets", "replicasets", "daemonsets"], ["CREATE", "UPDATE"]),
           rule(["batch"], ["jobs", "cronjobs"], ["CREATE", "UPDATE"]),

@@ -265,6 +265,7 @@ class Agent {
         () => true,
         () => false,
       );
+      parts.client.readiness.note(up);
       for (const runtime of groups.runtimes) runtime.setApi(up);
       await parts.clock.sleep(probeEveryMs, { signal });
     }

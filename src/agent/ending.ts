@@ -1,12 +1,11 @@
 import { Pulse } from "../abort.ts";
 import type { GroupCapture } from "../capture/group.ts";
-import type { Clock } from "../clock.ts";
+import { type Clock, within } from "../clock.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Log } from "../telemetry/log.ts";
 import { readOrigin, writeEnded } from "./origin.ts";
 import type { GroupProtocol } from "./protocol.ts";
 import type { GroupServing } from "./serving.ts";
-import { within } from "./within.ts";
 
 export interface GroupEndingOptions {
   readonly journal: Journal;

@@ -1,10 +1,9 @@
 import { Pulse } from "../abort.ts";
 import type { PoolSubscriber, WatchPool } from "../capture/pool.ts";
-import type { Clock, Random } from "../clock.ts";
+import { type Clock, type Random, within } from "../clock.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Background } from "./background.ts";
-import { within } from "./within.ts";
 
 export interface HoldingOptions {
   readonly pool: Pick<WatchPool, "subscribe">;

@@ -5,6 +5,7 @@ import { GroupCapture, type LackingObjects, type ObjectVersions } from "../captu
 import type { Normalised } from "../capture/normalise.ts";
 import { WatchPool } from "../capture/pool.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
+import { within } from "../clock.ts";
 import { LifeboatError } from "../errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { KubeKind } from "../kube/resource.ts";
@@ -20,7 +21,6 @@ import { readOrigin } from "./origin.ts";
 import { withAcknowledged } from "./readers.ts";
 import type { AgentParts } from "./parts.ts";
 import { isRewound } from "./rewind.ts";
-import { within } from "./within.ts";
 
 export interface ServingOptions {
   readonly name: string;

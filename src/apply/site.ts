@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { onAbort, Pulse } from "../abort.ts";
-import type { Clock, Random } from "../clock.ts";
+import { type Clock, type Random, within } from "../clock.ts";
 import type { EntryHead } from "../journal/entries.ts";
 import type { Journal, JournalEntry } from "../journal/journal.ts";
 import type { KubeClient } from "../kube/client.ts";
@@ -210,7 +210,7 @@ export class GroupSite {
     while (this.watches.pendingCount > 0) {
       const left = until - clock.monotonicMs();
       if (left <= 0) return;
-      await Promise.race([this.#ready.wait({ signal }), clock.sleep(left, { signal })]);
+      await within((options) => this.#ready.wait(options), left, { clock, signal });
     }
   }
 

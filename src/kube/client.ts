@@ -5,6 +5,7 @@ import { hasCode, LifeboatError } from "../errors.ts";
 import { parseJson } from "../objects/json.ts";
 import type { KubeObject } from "../objects/object.ts";
 import { loadProfile, type KubeSource } from "./kubeconfig.ts";
+import { Readiness } from "./readiness.ts";
 import { pathOf, type KubeResource, type ObjectPlace, placeOf } from "./resource.ts";
 import { errorOfStatus, errorOfTransport, parseStatus } from "./status.ts";
 import { Transport, type HttpAnswer, type HttpRequest } from "./transport.ts";
@@ -110,6 +111,8 @@ export class KubeClient {
   readonly server: string;
   /** Namespace of the kubeconfig's context, or of the pod. */
   readonly namespace: string;
+  /** Of the API server, where somebody asks it: nobody is woken otherwise. */
+  readonly readiness = new Readiness();
   readonly #transport: Transport;
   readonly #clock: Clock;
 

@@ -1,5 +1,5 @@
-import { linkedAbort, Pulse, runTogether } from "../abort.ts";
-import { backoffMs, type Clock, type Random } from "../clock.ts";
+import { Pulse, runTogether } from "../abort.ts";
+import { backoffMs, type Clock, type Random, within } from "../clock.ts";
 import { LifeboatError } from "../errors.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { KubeClient } from "./client.ts";
@@ -122,7 +122,7 @@ export class Discovery {
   async #poll(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     for (;;) {
-      const told = await this.#toldWithin(pollMs, signal);
+      const told = await within((options) => this.#looks.wait(options), pollMs, { clock, signal });
       for (const ms of told ? settleMs : [0]) {
         await clock.sleep(ms, { signal });
         try {
@@ -132,20 +132,6 @@ export class Discovery {
           log.warn({ err: error }, "discovery failed");
         }
       }
-    }
-  }
-
-  /** `true` as soon as somebody asks for a look, `false` after `ms`. */
-  async #toldWithin(ms: number, signal: AbortSignal): Promise<boolean> {
-    using scope = linkedAbort(signal);
-    try {
-      return await Promise.race([
-        this.#looks.wait({ signal: scope.signal }).then(() => true),
-        this.#options.clock.sleep(ms, { signal: scope.signal }).then(() => false),
-      ]);
-    } finally {
-      // The loser of the race rejects with this, which nobody waits for.
-      scope.abort(new Error("the other was first"));
     }
   }
 
@@ -162,8 +148,8 @@ export class Discovery {
         signal.throwIfAborted();
         log.debug({ err: error, kind: resource.kind }, "watch for discovery failed");
       }
-      await clock.sleep(backoffMs(attempt, retryLimits, random), { signal });
-      attempt++;
+      const becameReady = await client.readiness.pause(backoffMs(attempt, retryLimits, random), { clock, signal });
+      attempt = becameReady ? 0 : attempt + 1;
     }
   }
 }

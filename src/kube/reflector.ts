@@ -131,7 +131,7 @@ export class Reflector {
 
   /** Follows until `signal` aborts, then rejects with its reason. Never rejects otherwise. */
   async run({ signal }: { signal: AbortSignal }): Promise<void> {
-    const { clock, random } = this.#options;
+    const { client, clock, random } = this.#options;
     for (;;) {
       try {
         if (this.#suspect) await this.#checkRewind(signal);
@@ -143,7 +143,7 @@ export class Reflector {
         const slow = this.#failed(error);
         const pauseMs = slow ? slowRetryMs * (1 + random()) : backoffMs(this.#attempt, retryLimits, random);
         this.#attempt++;
-        await clock.sleep(pauseMs, { signal });
+        if (await client.readiness.pause(pauseMs, { clock, signal })) this.#attempt = 0;
       }
     }
   }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { AdmissionGates, removeGate } from "../../src/admission/gates.ts";
 import { gateName, type GateEpoch, type GateState } from "../../src/admission/policy.ts";
-import { systemClock } from "../../src/clock.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import type { GroupSpecInput } from "../../src/config/group.ts";
 import { parseGroup } from "../../src/config/parse-group.ts";
 import { connect, type KubeClient } from "../../src/kube/client.ts";
@@ -10,6 +10,7 @@ import { type KubeObject, managerOf } from "../../src/objects/object.ts";
 import { messageOf } from "../../src/errors.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { installSite } from "../pair/install.ts";
+import { ManualClock } from "../unit/failover-runner/manual-clock.ts";
 import { eventually } from "./capture-harness.ts";
 import { kubeconfigs } from "./sites.ts";
 
@@ -49,12 +50,13 @@ const closedAt = (count: number): Omit<GateState, "open"> => ({
 function startGates(
   select: Partial<GroupSpecInput["select"]> = {},
   mode: GroupSpecInput["mode"] = "ActiveStandby",
+  clock: Clock = systemClock,
 ): AdmissionGates {
   const log = silentLog;
   const gates = new AdmissionGates({
     client,
     site: "west",
-    clock: systemClock,
+    clock,
     random: Math.random,
     log,
   });
@@ -350,6 +352,42 @@ describe("a gate", () => {
     });
     await client.delete(resources.admissionBindings, { name: gateName(group) }, { signal: never });
     await eventually(() => client.get(resources.admissionBindings, { name: gateName(group) }, { signal: never }));
+  });
+
+  test("refuses what cannot be decided only once its API server has had time to learn of its kind", async () => {
+    const clock = new ManualClock();
+    const gates = startGates({}, "ActiveStandby", clock);
+    const undecided = async () => {
+      const { spec } = (await client.get(
+        resources.admissionPolicies,
+        { name: gateName(group) },
+        { signal: never },
+      )) as {
+        spec?: { failurePolicy?: string };
+      };
+      return spec?.failurePolicy;
+    };
+    await gates.open(group, openAt(3), { signal: never });
+    expect(await undecided()).toBe("Ignore");
+    await gates.close(group, closedAt(4), { signal: never });
+    expect(await undecided()).toBe("Ignore");
+    await clock.advance(39_000);
+    expect(await undecided()).toBe("Ignore");
+    const firm = async () => {
+      await clock.advance(1_100);
+      expect(await undecided()).toBe("Fail");
+    };
+    await eventually(firm);
+    // Closed again and again it stays so.
+    await gates.close(group, closedAt(4), { signal: never });
+    expect(await undecided()).toBe("Fail");
+    client.readiness.note(false);
+    client.readiness.note(true);
+    await eventually(async () => expect(await undecided()).toBe("Ignore"));
+    await clock.advance(39_000);
+    await eventually(firm);
+    await gates.open(group, openAt(5), { signal: never });
+    expect(await undecided()).toBe("Ignore");
   });
 
   test("does not go back to an older epoch", async () => {

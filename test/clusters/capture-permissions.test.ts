@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
+import { resources } from "../../src/kube/resource.ts";
 import { keyOf } from "../../src/objects/key.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import {
@@ -164,5 +165,33 @@ test("what was needed by something that cannot be read any more is not known to 
   } finally {
     await source.stop();
     await writer.delete(...grants, ...roles, clusterRole);
+  }
+});
+
+test("what an API server refused while it was not ready is read at once when it is", async () => {
+  const ns = `${user}-c`;
+  await makeNamespace(writer, ns);
+  const config = configMap(ns, "late");
+  await writer.apply(config, ...role("ClusterRole", `${ns}-spaces`, ["namespaces"]));
+  const source = await startSource(limited);
+  try {
+    const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
+    await follower.capture.whenSynced({ signal: source.signal });
+    source.client.readiness.note(false);
+    // As in the first moments of an API server, which does not know yet who may do what.
+    await writer.apply(...role("ClusterRole", ns, ["configmaps"]));
+    await eventually(() => source.client.find(resources.configMaps, { namespace: ns, name: "late" }, source));
+    const phaseOf = () => source.pool.states().find(({ kind }) => kind === "ConfigMap")?.phase;
+    expect(phaseOf()).toBe("forbidden");
+    // By itself it is tried again after 30 to 60 s.
+    source.client.readiness.note(true);
+    await eventually(() => expect(phaseOf()).toBe("watching"));
+    await eventually(() => expect(keysOf(follower, ns)).toContain(keysOfObjects(config)[0]));
+  } finally {
+    await source.stop();
+    await writer.delete(
+      ...role("ClusterRole", `${ns}-spaces`, ["namespaces"]),
+      ...role("ClusterRole", ns, ["configmaps"]),
+    );
   }
 });

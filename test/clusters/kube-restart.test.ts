@@ -2,17 +2,21 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { gateBinding, gatePolicy } from "../../src/admission/policy.ts";
+import { parseGroup } from "../../src/config/parse-group.ts";
 import { connect } from "../../src/kube/client.ts";
 import { resources } from "../../src/kube/resource.ts";
-import { hasCode } from "../../src/errors.ts";
+import { hasCode, messageOf } from "../../src/errors.ts";
 import { startBed } from "../bed/bed.ts";
 import type { Bed } from "../bed/running.ts";
+import { deployment } from "./apply-harness.ts";
 import {
   configMap,
   eventually,
   keysOf,
   keysOfObjects,
   makeNamespace,
+  protectionGroup,
   selecting,
   startSource,
   Writer,
@@ -121,6 +125,31 @@ test("an API server whose store was put back to an earlier state is noticed, and
   expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, early, late));
   source.pool.acceptRewind();
   await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, early)), 60_000);
+  await source.stop();
+});
+
+test("a gate whose kind its API server does not know concerns no namespace but its group's", async () => {
+  // As for half a minute after a start, or where somebody has removed the definition, which is not installed here.
+  const source = await startSource(bed.site(site).kubeconfigPath);
+  const { client, signal } = source;
+  const writer = new Writer(source);
+  for (const ns of ["gated", "other"]) await makeNamespace(writer, ns);
+  const { group } = parseGroup(protectionGroup("gated", selecting({ namespaces: { names: ["gated"] } })));
+  if (group === undefined) throw new Error("the test's group is not valid");
+  const subject = { group: "gated", spec: group.spec, site: "east", namespaces: ["gated"] };
+  await client.create(resources.admissionPolicies, gatePolicy(subject, { firm: true }), { fieldManager: "me", signal });
+  await client.create(resources.admissionBindings, gateBinding(subject), { fieldManager: "me", signal });
+  const saidIn = (ns: string) => {
+    const object = deployment(ns, "web", { replicas: 0 });
+    const made = client.create(resources.deployments, object, { fieldManager: "me", dryRun: true, signal });
+    return made.then(() => "taken", messageOf);
+  };
+  await eventually(async () => expect(await saidIn("gated")).toContain("failed to configure policy"));
+  expect(await saidIn("other")).toBe("taken");
+  // As it is written while something is to be stopped.
+  const loose = gatePolicy(subject, { firm: false });
+  await client.apply(resources.admissionPolicies, loose, { fieldManager: "me", force: true, signal });
+  await eventually(async () => expect(await saidIn("gated")).toBe("taken"));
   await source.stop();
 });
 

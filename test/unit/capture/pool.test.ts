@@ -5,6 +5,7 @@ import { WatchPool } from "../../../src/capture/pool.ts";
 import { LifeboatError, type ErrorCode } from "../../../src/errors.ts";
 import type { KubeClient } from "../../../src/kube/client.ts";
 import type { Discovery, DiscoveryChange } from "../../../src/kube/discovery.ts";
+import { Readiness } from "../../../src/kube/readiness.ts";
 import { pathOf, type KubeKind, type KubeResource } from "../../../src/kube/resource.ts";
 import { silentLog } from "../../../src/telemetry/log.ts";
 import { ManualClock } from "../failover-runner/manual-clock.ts";
@@ -56,6 +57,7 @@ function start(refused: Map<KubeResource, ErrorCode>, unserved: readonly KubeRes
       bodies.set(path, body);
       return body;
     },
+    readiness: new Readiness(),
   } as unknown as KubeClient;
   const discovery = {
     kinds: () => kinds,
