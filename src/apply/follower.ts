@@ -295,7 +295,10 @@ export class Follower implements SiteListener {
     const head = this.#site.journal.head(key);
     this.watermark.started(key);
     const verdict = await this.#site.bring(key, "standby", { signal: this.#signal });
-    if (verdict.kind === "unknown") return { kind: "done" };
+    if (verdict.kind === "unknown") {
+      this.#done(key, head);
+      return { kind: "done" };
+    }
     if (verdict.kind === "failed") return this.#failed(key, verdict.failure, attempt);
     this.#site.notes.failing.delete(key);
     this.proof.add(key);
@@ -352,9 +355,13 @@ export class Follower implements SiteListener {
     return { kind: "done" };
   }
 
-  /** The state that `head` stood for is applied; where it is no longer the newest, another run is due. */
+  /**
+   * The state that `head` stood for is applied; where it is no longer the newest, another run is due. A key that the
+   * journal has forgotten meanwhile was deleted, and that was carried out before this look at it.
+   */
   #done(key: ObjectKey, head: EntryHead | undefined): void {
-    if (head !== undefined && this.#site.journal.head(key) === head) this.watermark.applied(key);
+    const newest = this.#site.journal.head(key);
+    if (newest === undefined || newest === head) this.watermark.applied(key);
     else this.watermark.overtaken(key);
     this.#report();
   }
