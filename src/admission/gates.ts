@@ -225,8 +225,9 @@ export class AdmissionGates {
   /** An API server that has just started may not know the gates' kind, and must take what keeps a standby in step. */
   async #followRestarts({ signal }: { signal: AbortSignal }): Promise<never> {
     for (;;) {
-      await this.#options.client.readiness.whenBack({ signal });
+      // Also at first: what was closed before this ran may have waited for the API server for longer than it was loose.
       for (const [group, gate] of this.#gates) if (gate.state?.open === false) this.#loosen(group, gate);
+      await this.#options.client.readiness.whenBack({ signal });
     }
   }
 
@@ -240,7 +241,7 @@ export class AdmissionGates {
   }
 
   async #repair({ signal }: { signal: AbortSignal }): Promise<never> {
-    const { clock, random } = this.#options;
+    const { client, clock, random } = this.#options;
     for (;;) {
       await within((options) => this.#wake.wait(options), this.#firmInMs(), { clock, signal });
       this.#firm();
@@ -254,7 +255,8 @@ export class AdmissionGates {
         }),
       );
       const failures = Math.max(0, ...groups.map((group) => this.#gates.get(group)?.failures ?? 0));
-      if (failures > 0) await clock.sleep(backoffMs(failures - 1, repairLimits, random), { signal });
+      const pauseMs = backoffMs(failures - 1, repairLimits, random);
+      if (failures > 0) await client.readiness.pause(pauseMs, { clock, signal });
     }
   }
 

@@ -14,7 +14,7 @@ import { gatedExpression, scaledKinds, singleExpression, text } from "./expressi
 
 /** Label on all three, with the group's name. */
 export const gateLabel = "lifeboat.dev/gate";
-/** Keeps the parameter's loss from going unnoticed: without it a closed gate refuses every pod of the group. */
+/** Keeps the parameter's loss from going unnoticed: without it a gate decides nothing. */
 export const gateFinalizer = "lifeboat.dev/gate";
 export const gateManager = "lifeboat-gate";
 
@@ -70,7 +70,7 @@ export function gateParameter(
   };
 }
 
-export function gateBinding({ group }: Pick<GateSubject, "group">): KubeObject {
+export function gateBinding({ group, namespaces }: Pick<GateSubject, "group" | "namespaces">): KubeObject {
   return {
     apiVersion: "admissionregistration.k8s.io/v1",
     kind: "ValidatingAdmissionPolicyBinding",
@@ -79,8 +79,16 @@ export function gateBinding({ group }: Pick<GateSubject, "group">): KubeObject {
       policyName: gateName(group),
       paramRef: { name: gateName(group), parameterNotFoundAction: "Deny" },
       validationActions: ["Deny"],
+      // Said here too, so that a binding that somebody has narrowed is mended.
+      matchResources: { namespaceSelector: selectorOf(namespaces) },
     },
   };
+}
+
+function selectorOf(namespaces: readonly string[]): unknown {
+  // Without a value `In` is refused; no namespace has the empty name.
+  const values = namespaces.length === 0 ? [""] : [...namespaces].sort();
+  return { matchExpressions: [{ key: "kubernetes.io/metadata.name", operator: "In", values }] };
 }
 
 const nowhereLabel = Object.keys(nowhere)[0] ?? "";
@@ -128,8 +136,8 @@ const ownerOf = `has(object.metadata.ownerReferences) && ${controllers}.size() >
 
 /**
  * For half a minute after its start an API server may not know the parameter's kind, and can decide nothing. A gate that
- * is `firm` refuses everything then, also what stops something; any other one nothing. The namespaces are the policy's
- * and not the binding's: what cannot be decided would else be refused in the whole cluster.
+ * is `firm` refuses everything then, also what stops something; any other one nothing. The policy itself names the
+ * namespaces: what cannot be decided is refused before the binding is looked at, and would be in the whole cluster.
  */
 export function gatePolicy(
   { group, spec, site, namespaces }: GateSubject,
@@ -144,6 +152,8 @@ export function gatePolicy(
     apiVersions: ["*"],
     resources: kinds,
     operations,
+    // A selector of namespaces lets everything pass that is in none.
+    scope: "Namespaced",
   });
   return {
     apiVersion: "admissionregistration.k8s.io/v1",
@@ -153,16 +163,7 @@ export function gatePolicy(
       failurePolicy: firm ? "Fail" : "Ignore",
       paramKind: { apiVersion: "lifeboat.dev/v1alpha1", kind: "Gate" },
       matchConstraints: {
-        // Without a value `In` is refused; no namespace has the empty name.
-        namespaceSelector: {
-          matchExpressions: [
-            {
-              key: "kubernetes.io/metadata.name",
-              operator: "In",
-              values: namespaces.length === 0 ? [""] : [...namespaces].sort(),
-            },
-          ],
-        },
+        namespaceSelector: selectorOf(namespaces),
         resourceRules: [
           rule(["apps"], ["deployments", "statefulsets", "replicasets", "daemonsets"], ["CREATE", "UPDATE"]),
           rule(["batch"], ["jobs", "cronjobs"], ["CREATE", "UPDATE"]),

@@ -148,8 +148,8 @@ export class Discovery {
         signal.throwIfAborted();
         log.debug({ err: error, kind: resource.kind }, "watch for discovery failed");
       }
-      const becameReady = await client.readiness.pause(backoffMs(attempt, retryLimits, random), { clock, signal });
-      attempt = becameReady ? 0 : attempt + 1;
+      await client.readiness.pause(backoffMs(attempt, retryLimits, random), { clock, signal });
+      attempt++;
     }
   }
 }

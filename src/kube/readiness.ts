@@ -1,22 +1,25 @@
 import { Pulse } from "../abort.ts";
 import { type Clock, within } from "../clock.ts";
 
+/** A busy API server now and then leaves one question unanswered, and must not be met by everybody at once after it. */
+const awayCount = 2;
+
 /**
  * What is heard of an API server's readiness. While it is away, whoever needs it tries less and less often; and one that
  * has just started refuses everybody for a moment, which looks like a missing permission. When it is ready, all try anew.
  */
 export class Readiness {
   readonly #waiting = new Set<Pulse>();
-  #ready = true;
+  #notReadyCount = 0;
 
   /** Says what the API server last answered to the question whether it is ready. */
   note(ready: boolean): void {
-    const isNews = ready && !this.#ready;
-    this.#ready = ready;
-    if (isNews) for (const pulse of this.#waiting) pulse.raise();
+    const wasAway = this.#notReadyCount >= awayCount;
+    this.#notReadyCount = ready ? 0 : this.#notReadyCount + 1;
+    if (ready && wasAway) for (const pulse of this.#waiting) pulse.raise();
   }
 
-  /** Resolves the next time that the API server has become ready. */
+  /** Resolves the next time that the API server has become ready after it was away. */
   async whenBack(options: { readonly signal: AbortSignal }): Promise<void> {
     const came = new Pulse();
     this.#waiting.add(came);

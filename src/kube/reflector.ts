@@ -143,7 +143,7 @@ export class Reflector {
         const slow = this.#failed(error);
         const pauseMs = slow ? slowRetryMs * (1 + random()) : backoffMs(this.#attempt, retryLimits, random);
         this.#attempt++;
-        if (await client.readiness.pause(pauseMs, { clock, signal })) this.#attempt = 0;
+        await client.readiness.pause(pauseMs, { clock, signal });
       }
     }
   }

@@ -350,8 +350,14 @@ describe("a gate", () => {
       const found = await client.get(resources.gates, place, { signal: never });
       expect(found["spec"]).toMatchObject({ open: true });
     });
-    await client.delete(resources.admissionBindings, { name: gateName(group) }, { signal: never });
-    await eventually(() => client.get(resources.admissionBindings, { name: gateName(group) }, { signal: never }));
+    const narrow = { type: "merge", body: { spec: { matchResources: { namespaceSelector: null } } } } as const;
+    await client.patch(resources.admissionBindings, place, narrow, write);
+    await eventually(async () => {
+      const found = await client.get(resources.admissionBindings, place, { signal: never });
+      expect(JSON.stringify(found["spec"])).toContain(namespace);
+    });
+    await client.delete(resources.admissionBindings, place, { signal: never });
+    await eventually(() => client.get(resources.admissionBindings, place, { signal: never }));
   });
 
   test("refuses what cannot be decided only once its API server has had time to learn of its kind", async () => {
@@ -381,6 +387,7 @@ describe("a gate", () => {
     // Closed again and again it stays so.
     await gates.close(group, closedAt(4), { signal: never });
     expect(await undecided()).toBe("Fail");
+    client.readiness.note(false);
     client.readiness.note(false);
     client.readiness.note(true);
     await eventually(async () => expect(await undecided()).toBe("Ignore"));

@@ -178,6 +178,7 @@ test("what an API server refused while it was not ready is read at once when it 
     const follower = source.capture(ns, selecting({ namespaces: { names: [ns] } }));
     await follower.capture.whenSynced({ signal: source.signal });
     source.client.readiness.note(false);
+    source.client.readiness.note(false);
     // As in the first moments of an API server, which does not know yet who may do what.
     await writer.apply(...role("ClusterRole", ns, ["configmaps"]));
     await eventually(() => source.client.find(resources.configMaps, { namespace: ns, name: "late" }, source));
