@@ -354,7 +354,8 @@ describe("a gate", () => {
     await client.patch(resources.admissionBindings, place, narrow, write);
     await eventually(async () => {
       const found = await client.get(resources.admissionBindings, place, { signal: never });
-      expect(JSON.stringify(found["spec"])).toContain(namespace);
+      const { matchResources } = found["spec"] as { matchResources?: unknown };
+      expect(JSON.stringify(matchResources)).toContain(`"values":["${namespace}"]`);
     });
     await client.delete(resources.admissionBindings, place, { signal: never });
     await eventually(() => client.get(resources.admissionBindings, place, { signal: never }));
