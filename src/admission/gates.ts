@@ -32,10 +32,6 @@ const effectMaxMs = 5_000;
 const effectPollMs = 20;
 const repairLimits = { firstMs: 100, maxMs: 15_000 };
 
-function isLoose({ state, firm }: Gate): boolean {
-  return state?.open === false && !firm;
-}
-
 export interface GatesOptions {
   readonly client: KubeClient;
   readonly site: string;
@@ -53,9 +49,8 @@ interface Gate {
   work: Promise<void>;
   /** The group has ended: what is left of it is removed. */
   isOver: boolean;
-  /** Whether it refuses, closed, what the API server cannot decide; and from when on it is to. */
-  firm: boolean;
-  firmAtMs: number;
+  /** Until then it does not refuse, closed, what the API server cannot decide; undefined where it does. */
+  looseUntilMs: number | undefined;
   problem: string | undefined;
   failures: number;
 }
@@ -113,6 +108,7 @@ export class AdmissionGates {
   async open(group: string, epoch: GateEpoch, { signal }: { signal: AbortSignal }): Promise<void> {
     const gate = this.#gate(group);
     gate.isOver = false;
+    gate.looseUntilMs = undefined;
     gate.state = { open: true, epoch, message: "" };
     await this.#bring(group, gate, signal);
     await this.#whenOpen(group, gate, signal);
@@ -128,7 +124,7 @@ export class AdmissionGates {
     const { clock } = this.#options;
     gate.isOver = false;
     // What is to be stopped is stopped by writes that an API server which cannot decide would refuse as well.
-    if (gate.state?.open !== false) this.#loosen(group, gate);
+    if (gate.state?.open !== false) this.#loosen(gate);
     gate.state = { open: false, ...state };
     using scope = linkedAbort(signal);
     const written = this.#bring(group, gate, signal);
@@ -182,8 +178,7 @@ export class AdmissionGates {
       nodes: undefined,
       work: Promise.resolve(),
       isOver: false,
-      firm: false,
-      firmAtMs: 0,
+      looseUntilMs: undefined,
       problem: undefined,
       failures: 0,
     };
@@ -200,24 +195,22 @@ export class AdmissionGates {
     for (const group of this.#gates.keys()) if (gateName(group) === name) this.#touch(group);
   }
 
-  #loosen(group: string, gate: Gate): void {
-    gate.firm = false;
-    gate.firmAtMs = this.#options.clock.monotonicMs() + looseMs;
-    this.#touch(group);
+  #loosen(gate: Gate): void {
+    gate.looseUntilMs = this.#options.clock.monotonicMs() + looseMs;
   }
 
-  /** Time until the next gate is to become firm. */
+  /** Time until the next gate is to become firm; at most as long as one that is closed meanwhile stays loose. */
   #firmInMs(): number {
     const nowMs = this.#options.clock.monotonicMs();
-    const due = [...this.#gates.values()].flatMap((gate) => (isLoose(gate) ? [gate.firmAtMs - nowMs] : []));
+    const due = [...this.#gates.values()].map(({ looseUntilMs = Infinity }) => looseUntilMs - nowMs);
     return Math.max(0, Math.min(looseMs, ...due));
   }
 
   #firm(): void {
     const nowMs = this.#options.clock.monotonicMs();
     for (const [group, gate] of this.#gates) {
-      if (!isLoose(gate) || gate.firmAtMs > nowMs) continue;
-      gate.firm = true;
+      if (gate.looseUntilMs === undefined || gate.looseUntilMs > nowMs) continue;
+      gate.looseUntilMs = undefined;
       this.#dirty.add(group);
     }
   }
@@ -226,7 +219,11 @@ export class AdmissionGates {
   async #followRestarts({ signal }: { signal: AbortSignal }): Promise<never> {
     for (;;) {
       // Also at first: what was closed before this ran may have waited for the API server for longer than it was loose.
-      for (const [group, gate] of this.#gates) if (gate.state?.open === false) this.#loosen(group, gate);
+      for (const [group, gate] of this.#gates) {
+        if (gate.state?.open !== false) continue;
+        this.#loosen(gate);
+        this.#touch(group);
+      }
       await this.#options.client.readiness.whenBack({ signal });
     }
   }
@@ -255,16 +252,17 @@ export class AdmissionGates {
         }),
       );
       const failures = Math.max(0, ...groups.map((group) => this.#gates.get(group)?.failures ?? 0));
-      const pauseMs = backoffMs(failures - 1, repairLimits, random);
-      if (failures > 0) await client.readiness.pause(pauseMs, { clock, signal });
+      if (failures > 0) {
+        await client.readiness.pause(backoffMs(failures - 1, repairLimits, random), { clock, signal });
+      }
     }
   }
 
   /** In this order nothing is refused for want of a parameter. */
   #wanted(group: string): KubeObject[] {
-    const { subject, state, nodes, firm = false } = this.#gates.get(group) ?? {};
+    const { subject, state, nodes, looseUntilMs } = this.#gates.get(group) ?? {};
     if (subject === undefined || state === undefined) return [];
-    const policy = gatePolicy(subject, { firm: firm && !state.open });
+    const policy = gatePolicy(subject, { firm: !state.open && looseUntilMs === undefined });
     return [gateParameter(group, state, nodes), policy, gateBinding(subject)];
   }
 
