@@ -191,7 +191,12 @@ class Agent {
         clock: this.#clock,
         log,
       }),
-      served: new ServedGroups({ site: config.site, clock: this.#clock, onPeerKinds }),
+      served: new ServedGroups({
+        site: config.site,
+        clock: this.#clock,
+        onPeerKinds,
+        onPeerKept: (site, kept) => this.#groups?.peerKeeps(site, kept),
+      }),
       links,
       dataLinks,
       records,

@@ -175,14 +175,14 @@ export class SiteActions implements GroupActions {
     // any other one this site is silent: it is to look no fresher than what it got while the group ran.
     const { journal } = this.#host;
     const origin = readOrigin(journal);
-    const isNews = (origin === "own" || origin === "held") && !this.#host.hasStandby();
-    if (origin !== "held" && !isNews) await this.#host.stopServing();
+    const isKnown = this.#host.hasStandby();
+    if (origin !== "held" && (origin !== "own" || isKnown)) await this.#host.stopServing();
     let unread: readonly string[];
     try {
       unread = await this.#hold({ signal });
     } finally {
       // Whatever could not be taken down: it is what the holder has.
-      if (isNews && readOrigin(journal) === "held" && !signal.aborted)
+      if (!this.#host.hasStandby() && readOrigin(journal) === "held" && !signal.aborted)
         await this.#host.serve(journal.epoch() ?? lowestEpoch);
     }
     refuseUnread(unread.filter(isWorkload));

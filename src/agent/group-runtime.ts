@@ -129,6 +129,11 @@ export class GroupRuntime {
     return (origin === "copy" || origin === "none") && this.journal.synced && isGone;
   }
 
+  /** Nothing of it is here but what a deleted group left behind. */
+  get isLeftBehind(): boolean {
+    return this.#bornOrphaned && this.orphaned;
+  }
+
   /** What its objects here are; of a group that runs at both sites they are the truth, whoever holds its epoch. */
   get origin(): Origin {
     return this.#rooms.merging.isOn ? "own" : readOrigin(this.journal);
@@ -173,7 +178,7 @@ export class GroupRuntime {
 
   /** What status is made of. */
   view() {
-    return viewOf(this.#rooms, this.#bornOrphaned && this.orphaned);
+    return viewOf(this.#rooms, this.isLeftBehind);
   }
 
   /** Another group may have left room for what this one was refused. */
@@ -236,6 +241,21 @@ export class GroupRuntime {
     if (site !== this.#peer()) return;
     this.#isOffered = false;
     this.#rooms.ending.withdrawn();
+  }
+
+  /**
+   * A site keeps nothing of the group. Where this one had to stop it, the witness grants it to nobody before that site
+   * has been heard, which cannot speak of what it does not know.
+   */
+  lackedBy(site: string): void {
+    const { serving, merging, host } = this.#rooms;
+    if (site !== this.#peer() || merging.isOn || !serving.hasStandby) return;
+    serving.forgetStandby();
+    if (readOrigin(this.journal) !== "held" || serving.offers) return;
+    this.#log.info("the peer has let go of the group; it gets it anew, also from a site that has stopped it");
+    host.serve().catch((error: unknown) => {
+      this.#log.warn({ error: safeError(error) }, "a group that was stopped could not be offered");
+    });
   }
 
   command(command: Command): void {

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
+import { Pulse } from "../abort.ts";
 import { checkGroups } from "../config/check-groups.ts";
 import type { ProtectionGroup } from "../config/group.ts";
 import { firstSite, namespaceAt } from "../config/match.ts";
@@ -64,6 +65,9 @@ export class GroupSet {
   #isListed = false;
   /** New groups that a peer, which is named, has offered before that. */
   readonly #early = new Map<string, string>();
+  /** One for each peer that is told which groups are kept here. */
+  readonly #told = new Set<Pulse>();
+  #areOpened = false;
   readonly #definition: GroupDefinition;
   readonly #unopened: UnopenedGroups;
 
@@ -80,6 +84,12 @@ export class GroupSet {
 
   /** Opens the journals that are on disk; one that cannot be opened is reported and left alone. */
   async openJournals(): Promise<void> {
+    await this.#openAll();
+    this.#areOpened = true;
+    this.#tellPeers();
+  }
+
+  async #openAll(): Promise<void> {
     const { shared, config } = this.#parts;
     const here = await journalsIn(config.dataDir);
     if (shared === undefined) {
@@ -142,7 +152,30 @@ export class GroupSet {
     const link = dataLinks.get(site);
     if (link === undefined) return;
     const onUpdate = (update: GroupsUpdate): void => this.#offered(site, update);
-    await followPeerGroups({ link, peer: site, site: config.site, discovery, clock, log, signal, onUpdate });
+    const keeping = { names: () => this.kept, changed: new Pulse() };
+    this.#told.add(keeping.changed);
+    try {
+      await followPeerGroups({ link, peer: site, site: config.site, discovery, clock, log, signal, onUpdate, keeping });
+    } finally {
+      this.#told.delete(keeping.changed);
+    }
+  }
+
+  /** The groups of which this site keeps more than what an ended one left behind; undefined before that is known. */
+  get kept(): string[] | undefined {
+    if (!this.#areOpened) return undefined;
+    const open = this.runtimes.filter((runtime) => !runtime.isLeftBehind).map(({ name }) => name);
+    return [...new Set([...open, ...this.#closing.keys(), ...this.#unopened.names])];
+  }
+
+  #tellPeers(): void {
+    for (const pulse of this.#told) pulse.raise();
+  }
+
+  /** A peer has said which groups it keeps: what it has let go of, it is to get anew. */
+  peerKeeps(site: string, kept: readonly string[]): void {
+    const names = new Set(kept);
+    for (const { runtime } of this.#entries.values()) if (!names.has(runtime.name)) runtime.lackedBy(site);
   }
 
   /** Writes every status again now and then: lags and ages change without an event. */
@@ -338,6 +371,7 @@ export class GroupSet {
       this.#closing.delete(name);
       closed.resolve();
       if (!this.#signal.aborted) next(meanwhile);
+      this.#tellPeers();
     }
   }
 

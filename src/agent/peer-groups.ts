@@ -1,4 +1,4 @@
-import { linkedAbort } from "../abort.ts";
+import { linkedAbort, type Pulse } from "../abort.ts";
 import type { Clock } from "../clock.ts";
 import type { Discovery } from "../kube/discovery.ts";
 import type { Link } from "../rpc/link.ts";
@@ -20,11 +20,21 @@ export interface PeerGroupsOptions {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly onUpdate: (update: GroupsUpdate) => void | Promise<void>;
+  /** Told to the peer by the agent that leads the site. */
+  readonly keeping?: Keeping;
+}
+
+/** Which groups this site keeps. */
+export interface Keeping {
+  /** Undefined while that is not known. */
+  readonly names: () => readonly string[] | undefined;
+  /** Raised when the peer is to be told anew. */
+  readonly changed: Pulse;
 }
 
 /** Follows what groups a peer serves, over all breaks of the link, until the signal aborts; rejects with its reason. */
 export async function followPeerGroups(options: PeerGroupsOptions): Promise<never> {
-  const { link, peer, site, discovery, clock, log, signal, onUpdate } = options;
+  const { link, peer, site, discovery, clock, log, signal, onUpdate, keeping } = options;
   for (;;) {
     const connection = await link.ready({ signal });
     try {
@@ -32,7 +42,11 @@ export async function followPeerGroups(options: PeerGroupsOptions): Promise<neve
       if (discovery.kinds().length === 0) await discovery.refresh({ signal });
       using scope = linkedAbort(signal);
       using _change = discovery.onChange(() => scope.abort(new Error("other kinds are served here now")));
-      const request = { site, kinds: servedKinds(discovery.kinds()) };
+      keeping?.changed.wait(scope).then(
+        () => scope.abort(new Error("other groups are kept here now")),
+        () => undefined,
+      );
+      const request = { site, kinds: servedKinds(discovery.kinds()), kept: keeping?.names() };
       for await (const update of watchGroups(connection, request, { signal: scope.signal })) await onUpdate(update);
     } catch (error) {
       signal.throwIfAborted();

@@ -2,7 +2,7 @@ import { linkedAbort, Pulse } from "../abort.ts";
 import type { Clock } from "../clock.ts";
 import { LifeboatError } from "../errors.ts";
 import type { PeerIdentity } from "../rpc/identity.ts";
-import type { GroupsUpdate, ServedKind } from "../rpc/messages.ts";
+import type { GroupsRequest, GroupsUpdate, ServedKind } from "../rpc/messages.ts";
 import type { ReplicationHandlers } from "../rpc/replication.ts";
 import type { ChangeSource } from "../stream/doors.ts";
 import { readHello, serveStream, type SourceChannel } from "../stream/serve.ts";
@@ -29,13 +29,16 @@ export interface ServedGroupsOptions {
   readonly clock: Clock;
   /** A peer has said what its API server serves. Must not throw. */
   readonly onPeerKinds?: (site: string, kinds: readonly ServedKind[]) => void;
+  /** A peer has said which groups it keeps. Must not throw. */
+  readonly onPeerKept?: (site: string, kept: readonly string[]) => void;
 }
 
 /** The groups for which this site is active: what its peers are told of, and where their streams begin. */
 export class ServedGroups implements ReplicationHandlers {
   readonly #site: string;
   readonly #clock: Clock;
-  readonly #onPeerKinds: ((site: string, kinds: readonly ServedKind[]) => void) | undefined;
+  readonly #onPeerKinds: ServedGroupsOptions["onPeerKinds"];
+  readonly #onPeerKept: ServedGroupsOptions["onPeerKept"];
   readonly #groups = new Map<string, ServedGroup>();
   readonly #readers = new WeakMap<ServedGroup, Readers>();
   readonly #watchers = new Set<Pulse>();
@@ -44,6 +47,7 @@ export class ServedGroups implements ReplicationHandlers {
     this.#site = options.site;
     this.#clock = options.clock;
     this.#onPeerKinds = options.onPeerKinds;
+    this.#onPeerKept = options.onPeerKept;
   }
 
   /** Offers the group until disposed. */
@@ -73,11 +77,12 @@ export class ServedGroups implements ReplicationHandlers {
 
   async *groups(
     peer: PeerIdentity,
-    kinds: readonly ServedKind[],
+    { kinds, kept }: Pick<GroupsRequest, "kinds" | "kept">,
     { signal }: { signal: AbortSignal },
   ): AsyncIterable<GroupsUpdate> {
     const site = siteOf(peer);
     this.#onPeerKinds?.(site, kinds);
+    if (kept !== undefined) this.#onPeerKept?.(site, kept);
     const changed = new Pulse();
     this.#watchers.add(changed);
     try {

@@ -80,7 +80,7 @@ export class GroupServing {
     return this.#hasStandby;
   }
 
-  /** The group has ended, and another one of its name begins: who had the former one forgets it. */
+  /** Who had the group has let go of it. */
   forgetStandby(): void {
     this.#durableSeq = 0;
     if (this.#hasStandby) this.#setStandby(false);

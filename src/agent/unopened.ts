@@ -38,6 +38,10 @@ export class UnopenedGroups {
     return this.#errors.has(name);
   }
 
+  get names(): string[] {
+    return [...this.#errors.keys()];
+  }
+
   /** The group has been opened after all. */
   opened(name: string): void {
     this.#errors.delete(name);

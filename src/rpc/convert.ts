@@ -1,11 +1,15 @@
 import { LifeboatError } from "../errors.ts";
 import type { StreamPosition } from "../stream/doors.ts";
 import type { Envelope as WireEnvelope, Envelope__Output } from "./generated/lifeboat/v1/Envelope.ts";
+import type {
+  GroupsRequest as WireGroupsRequest,
+  GroupsRequest__Output,
+} from "./generated/lifeboat/v1/GroupsRequest.ts";
 import type { GroupsUpdate as WireGroupsUpdate, GroupsUpdate__Output } from "./generated/lifeboat/v1/GroupsUpdate.ts";
 import type { Position__Output } from "./generated/lifeboat/v1/Position.ts";
 import type { PullRequest as WirePullRequest, PullRequest__Output } from "./generated/lifeboat/v1/PullRequest.ts";
 import type { PullResponse as WirePullResponse, PullResponse__Output } from "./generated/lifeboat/v1/PullResponse.ts";
-import type { Envelope, GroupsUpdate, PullRequest, PullResponse } from "./messages.ts";
+import type { Envelope, GroupsRequest, GroupsUpdate, PullRequest, PullResponse } from "./messages.ts";
 
 /** Wire messages to ours and back. Decoding throws Internal on a message that no version of ours sends. */
 
@@ -78,6 +82,15 @@ export function decodePullResponse(message: PullResponse__Output): PullResponse 
 function decodePosition(position: Position__Output | null): StreamPosition | undefined {
   if (position === null || position.ring === "") return undefined;
   return { ring: position.ring, seq: safeInteger(position.seq) };
+}
+
+export function encodeGroupsRequest({ site, kinds, kept }: GroupsRequest): WireGroupsRequest {
+  const served = kinds.map((each) => ({ ...each, versions: [...each.versions] }));
+  return { site, kinds: served, kept: kept === undefined ? null : { names: [...kept] } };
+}
+
+export function decodeGroupsRequest({ site, kinds, kept }: GroupsRequest__Output): GroupsRequest {
+  return { site, kinds, kept: kept?.names };
 }
 
 export function encodeGroupsUpdate(update: GroupsUpdate): WireGroupsUpdate {

@@ -29,6 +29,8 @@ export interface GroupsRequest {
   readonly site: string;
   /** Kinds that travel, as the asking site serves them. */
   readonly kinds: readonly ServedKind[];
+  /** Names of the groups that the asking site keeps, as far as the agent that asks can tell. */
+  readonly kept?: readonly string[] | undefined;
 }
 
 export type Compression = "NONE" | "ZSTD";

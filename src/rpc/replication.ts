@@ -3,9 +3,11 @@ import type { ServerDuplexStream, ServerWritableStream } from "@grpc/grpc-js";
 import { openDuplex, readStream } from "./calls.ts";
 import { callMetadata, type Connection } from "./connection.ts";
 import {
+  decodeGroupsRequest,
   decodeGroupsUpdate,
   decodePullRequest,
   decodePullResponse,
+  encodeGroupsRequest,
   encodeGroupsUpdate,
   encodePullRequest,
   encodePullResponse,
@@ -15,7 +17,7 @@ import type { GroupsUpdate as WireGroupsUpdate, GroupsUpdate__Output } from "./g
 import type { PullRequest as WirePullRequest, PullRequest__Output } from "./generated/lifeboat/v1/PullRequest.ts";
 import type { PullResponse as WirePullResponse, PullResponse__Output } from "./generated/lifeboat/v1/PullResponse.ts";
 import { checkSender, type PeerExpectation, type PeerIdentity } from "./identity.ts";
-import type { GroupsRequest, GroupsUpdate, PullRequest, PullResponse, ServedKind } from "./messages.ts";
+import type { GroupsRequest, GroupsUpdate, PullRequest, PullResponse } from "./messages.ts";
 import { proto } from "./proto.ts";
 import type { RpcService, ServeContext } from "./server.ts";
 
@@ -24,7 +26,7 @@ export interface ReplicationHandlers {
   /** The groups for which this site is active and that the peer takes part in: now, and again at every change. */
   groups(
     peer: PeerIdentity,
-    kinds: readonly ServedKind[],
+    request: Pick<GroupsRequest, "kinds" | "kept">,
     options: { signal: AbortSignal },
   ): AsyncIterable<GroupsUpdate>;
   /** One group's stream; the first message is the peer's hello. Returns when the stream is to end. */
@@ -38,7 +40,7 @@ export function replicationService(expect: PeerExpectation, handlers: Replicatio
     handlers: (context: ServeContext) => ({
       groups: (call: ServerWritableStream<GroupsRequest__Output, WireGroupsUpdate>) =>
         context.stream(call, { op: "replication.groups", expect }, (peer, options) =>
-          encodeUpdates(handlers.groups(peer, call.request.kinds, options)),
+          encodeUpdates(handlers.groups(peer, decodeGroupsRequest(call.request), options)),
         ),
       pull: (call: ServerDuplexStream<PullRequest__Output, WirePullResponse>) =>
         context.duplex<PullResponse, PullRequest, WirePullResponse, PullRequest__Output>(
@@ -64,7 +66,7 @@ async function* encodeUpdates(updates: AsyncIterable<GroupsUpdate>): AsyncIterab
 /** Updates of the groups that the peer serves, until the stream fails or the signal aborts. */
 export async function* watchGroups(
   connection: Connection,
-  { site, kinds }: GroupsRequest,
+  request: GroupsRequest,
   { signal }: { signal: AbortSignal },
 ): AsyncIterableIterator<GroupsUpdate> {
   const { path, requestSerialize, responseDeserialize } = proto.Replication.service.Groups;
@@ -72,7 +74,7 @@ export async function* watchGroups(
     path,
     requestSerialize,
     responseDeserialize,
-    { site, kinds: kinds.map((each) => ({ ...each, versions: [...each.versions] })) },
+    encodeGroupsRequest(request),
     callMetadata(),
   );
   for await (const update of readStream<GroupsUpdate__Output>(call, connection, "replication.groups", { signal })) {

@@ -20,8 +20,6 @@ interface Copy {
   synced: boolean;
   /** When it last held everything, and under which certificate. */
   caughtUp: { readonly t: number; readonly cert: Cert | null } | null;
-  /** A standby has had it since it began here. */
-  hadStandby: boolean;
 }
 
 const PULL_MS = 500;
@@ -47,7 +45,6 @@ export class DataPath {
         following: false,
         synced: false,
         caughtUp: null,
-        hadStandby: false,
       };
     }
   }
@@ -138,7 +135,6 @@ export class DataPath {
     this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);
     copy.caughtUp = { t: world.t, cert: theirs.record.cert };
-    peer.data.copy(g).hadStandby = true;
     own.feed(g, { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${copy.writes}` });
   }
 
@@ -151,9 +147,9 @@ export class DataPath {
     if (source === undefined || source !== peer.leaseHolder || !source.process.running) return;
     const theirs = source.states[g];
     if (!site.apiUp || site.present[g] === true || !theirs || theirs.phase.type === "Quiescing") return;
-    // To a standby that never had the group, a site serves what it ran until its lease ended.
+    // To a standby that has nothing of the group, a site serves what it ran until its lease ended.
     const isStopped = theirs.phase.type === "Fenced" || theirs.phase.type === "Acquiring";
-    const ran = theirs.record.cert?.holder === peer.key && !peer.data.copy(g).hadStandby;
+    const ran = theirs.record.cert?.holder === peer.key;
     if (!isServed(theirs) && !(isStopped && ran)) return;
     if (!world.network.bothWays(site.key, peer.key)) return;
     if (peer.deleted[g] === true) {

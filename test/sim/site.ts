@@ -121,7 +121,6 @@ export class Site {
     this.deleted[g] = false;
     this.ending[g] = false;
     this.released[g] = null;
-    this.data.copy(g).hadStandby = false;
     const incarnation = Math.max(...this.records.map((record) => record.incarnation)) + 1;
     const record = { ...(this.records[g] ?? this.world.reducers.emptyRecord), incarnation };
     this.records[g] = record;
@@ -276,12 +275,15 @@ export class Site {
       record.cert === null ? record : { ...record, divergence: { cert: record.cert, saved: false } },
     );
     for (const g of this.world.groups) {
-      // A deleted group that comes back this way where it ran is for a person; at its standby it must harm nothing.
-      const isOver = this.present[g] !== true && then[g]?.cert?.holder !== this.world.peerOf(this.key).key;
       // The agent's own disk has what began since.
-      if (isOver || found.present[g] !== true) continue;
+      if (found.present[g] !== true) continue;
+      const isOver = this.present[g] !== true;
+      const ranThere = then[g]?.cert?.holder === this.world.peerOf(this.key).key;
+      // A deleted group that comes back this way where it ran is for a person.
+      if (isOver && !ranThere) continue;
       this.records[g] = then[g] ?? this.world.reducers.emptyRecord;
-      this.present[g] = true;
+      // At its standby nothing begins with the mirror alone: the spec that counts was in the journal, which has ended.
+      if (isOver) continue;
     }
     this.desired = [...found.desired];
     this.ranIn = [...found.ranIn];

@@ -8,6 +8,7 @@ import type { Compare as _lifeboat_v1_Compare, Compare__Output as _lifeboat_v1_C
 import type { Credit as _lifeboat_v1_Credit, Credit__Output as _lifeboat_v1_Credit__Output } from './lifeboat/v1/Credit.ts';
 import type { Digest as _lifeboat_v1_Digest, Digest__Output as _lifeboat_v1_Digest__Output } from './lifeboat/v1/Digest.ts';
 import type { Entry as _lifeboat_v1_Entry, Entry__Output as _lifeboat_v1_Entry__Output } from './lifeboat/v1/Entry.ts';
+import type { GroupNames as _lifeboat_v1_GroupNames, GroupNames__Output as _lifeboat_v1_GroupNames__Output } from './lifeboat/v1/GroupNames.ts';
 import type { GroupsRequest as _lifeboat_v1_GroupsRequest, GroupsRequest__Output as _lifeboat_v1_GroupsRequest__Output } from './lifeboat/v1/GroupsRequest.ts';
 import type { GroupsUpdate as _lifeboat_v1_GroupsUpdate, GroupsUpdate__Output as _lifeboat_v1_GroupsUpdate__Output } from './lifeboat/v1/GroupsUpdate.ts';
 import type { Heartbeat as _lifeboat_v1_Heartbeat, Heartbeat__Output as _lifeboat_v1_Heartbeat__Output } from './lifeboat/v1/Heartbeat.ts';
@@ -39,6 +40,7 @@ export interface ProtoGrpcType {
       Digest: MessageTypeDefinition<_lifeboat_v1_Digest, _lifeboat_v1_Digest__Output>
       DigestPurpose: EnumTypeDefinition
       Entry: MessageTypeDefinition<_lifeboat_v1_Entry, _lifeboat_v1_Entry__Output>
+      GroupNames: MessageTypeDefinition<_lifeboat_v1_GroupNames, _lifeboat_v1_GroupNames__Output>
       GroupsRequest: MessageTypeDefinition<_lifeboat_v1_GroupsRequest, _lifeboat_v1_GroupsRequest__Output>
       GroupsUpdate: MessageTypeDefinition<_lifeboat_v1_GroupsUpdate, _lifeboat_v1_GroupsUpdate__Output>
       Heartbeat: MessageTypeDefinition<_lifeboat_v1_Heartbeat, _lifeboat_v1_Heartbeat__Output>

@@ -1,6 +1,7 @@
 // Original file: proto/lifeboat/v1/replication.proto
 
 import type { ServedKind as _lifeboat_v1_ServedKind, ServedKind__Output as _lifeboat_v1_ServedKind__Output } from '../../lifeboat/v1/ServedKind.ts';
+import type { GroupNames as _lifeboat_v1_GroupNames, GroupNames__Output as _lifeboat_v1_GroupNames__Output } from '../../lifeboat/v1/GroupNames.ts';
 
 export interface GroupsRequest {
   /**
@@ -12,6 +13,11 @@ export interface GroupsRequest {
    * kinds change asks anew.
    */
   'kinds'?: (_lifeboat_v1_ServedKind)[];
+  /**
+   * The groups that the asking site keeps; one that lets go of a group asks anew. Absent where that is not known yet, or
+   * where the agent that asks is not the one that leads its site.
+   */
+  'kept'?: (_lifeboat_v1_GroupNames | null);
 }
 
 export interface GroupsRequest__Output {
@@ -24,4 +30,9 @@ export interface GroupsRequest__Output {
    * kinds change asks anew.
    */
   'kinds': (_lifeboat_v1_ServedKind__Output)[];
+  /**
+   * The groups that the asking site keeps; one that lets go of a group asks anew. Absent where that is not known yet, or
+   * where the agent that asks is not the one that leads its site.
+   */
+  'kept': (_lifeboat_v1_GroupNames__Output | null);
 }
