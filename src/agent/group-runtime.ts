@@ -129,9 +129,11 @@ export class GroupRuntime {
     return (origin === "copy" || origin === "none") && this.journal.synced && isGone;
   }
 
-  /** Nothing of it is here but what a deleted group left behind. */
-  get isLeftBehind(): boolean {
-    return this.#bornOrphaned && this.orphaned;
+  /** It ran here, or this site has something of it to follow, or its end to tell of. */
+  get isKept(): boolean {
+    const origin = readOrigin(this.journal);
+    if (origin !== "none" && origin !== "copy") return true;
+    return this.orphaned ? !this.#bornOrphaned : (this.journal.head(this.#rooms.specs.key)?.hash ?? "") !== "";
   }
 
   /** What its objects here are; of a group that runs at both sites they are the truth, whoever holds its epoch. */
@@ -178,7 +180,7 @@ export class GroupRuntime {
 
   /** What status is made of. */
   view() {
-    return viewOf(this.#rooms, this.isLeftBehind);
+    return viewOf(this.#rooms, this.#bornOrphaned && this.orphaned);
   }
 
   /** Another group may have left room for what this one was refused. */

@@ -161,10 +161,10 @@ export class GroupSet {
     }
   }
 
-  /** The groups of which this site keeps more than what an ended one left behind; undefined before that is known. */
+  /** The groups of which this site keeps more than a name and what an ended one left behind; undefined before the start. */
   get kept(): string[] | undefined {
     if (!this.#areOpened) return undefined;
-    const open = this.runtimes.filter((runtime) => !runtime.isLeftBehind).map(({ name }) => name);
+    const open = this.runtimes.filter(({ isKept }) => isKept).map(({ name }) => name);
     return [...new Set([...open, ...this.#closing.keys(), ...this.#unopened.names])];
   }
 

@@ -105,3 +105,19 @@ it.runIf(isRoot)(`a former active site whose agent has lost everything ${whatItD
   await expectFollowing("west", "east");
   expect(replicasOf(await scene.find("east", web))).toBe(3);
 });
+
+const whatItHad = "begins to follow, and lets the other one run again";
+it.runIf(isRoot)(`a standby that has lost everything while the active site had to stop ${whatItHad}`, async () => {
+  await scene.untilStatus("armed", "west", group, (status) => hasCondition(status, "Armed"), moveLimitMs);
+  await scene.pair.stopMember("west", { signal: "SIGKILL" });
+  await scene.bed.faults.partition("east", "witness", { mode: "reset" });
+  const dataDir = scene.pair.dataDir("west");
+  for (const name of await readdir(dataDir)) await rm(join(dataDir, name), { recursive: true });
+  await scene.until("no replicas", "east", web, (found) => replicasOf(found) === 0, moveLimitMs);
+  await scene.bed.faults.heal();
+  // West, which may have been forced to take over, must be heard before east is granted anything.
+  await scene.pair.startAgent("west");
+  await scene.untilStatus("active", "east", group, ({ role }) => role === "active", moveLimitMs);
+  await expectFollowing("west", "east");
+  expect(replicasOf(await scene.find("east", web))).toBe(3);
+});

@@ -16,7 +16,7 @@
  *     expect nobody starts            no site that did not run starts after the last fault
  *     expect takeovers 0
  *     expect releases 1               groups that have ended at the site that ran them
- *     expect east says Veto at end    the code of its last refusal, or the type of its phase
+ *     expect east says Veto at end    the code of its last refusal, or the type of its phase; nothing: it knows no group
  *     expect order refused StaleEpoch the last answer to an order; or: order ok
  */
 import { readFileSync } from "node:fs";
@@ -264,7 +264,7 @@ function judge(
       return compareCount(world.oracle.releases, condition.count);
     case "says": {
       const state = world.sites[condition.site].leader()?.states[0];
-      const said: (string | undefined)[] = [state?.phase.type, state?.lastRefusal?.code];
+      const said: (string | undefined)[] = state ? [state.phase.type, state.lastRefusal?.code] : ["nothing"];
       return said.includes(condition.code) ? null : `it says ${said.join(", ")}`;
     }
     case "order": {

@@ -212,6 +212,50 @@ test("what an ended group left behind can be a group again, and end again", asyn
   expect(runtime.view().serving).toBe(false);
 });
 
+test("a site says which groups it keeps as soon as its journals are open; what an ended one left behind is none", async () => {
+  expect(set.kept).toBeUndefined();
+  const runtime = await opened(spec);
+  expect(set.kept).toEqual(["shop"]);
+  await receive(runtime.journal, end);
+  // Until nobody has anything to say of its end.
+  expect(set.kept).toEqual(["shop"]);
+});
+
+test("what an ended group left behind is nothing that a site keeps", async () => {
+  await opened(end);
+  expect(set.kept).toEqual([]);
+});
+
+test("a site that has stopped a group is silent to a standby that has it, and serves one that has let go of it", async () => {
+  const journal = Journal.open({ path: journalPath(root, "shop"), group: "shop" });
+  await writeOrigin(journal, "held");
+  await journal.putState("agent/standby", true);
+  journal.close();
+  server.put(shop());
+  await start();
+  const runtime = await vi.waitUntil(() => set.runtimes.find(({ group }) => group !== undefined), waitMs);
+  set.peerKeeps("west", ["shop", "other"]);
+  set.peerKeeps("north", []);
+  expect(runtime.view().serving).toBe(false);
+  set.peerKeeps("west", ["other"]);
+  await vi.waitFor(() => expect(runtime.view().serving).toBe(true), waitMs);
+});
+
+test("the mirror of an ended group that a backup brings back begins nothing, and can be deleted", async () => {
+  await new GroupRecords(records, "shop").write({ ...emptyRecord, incarnation: 1, cert: { ...cert, holder: "west" } });
+  const object = shop({ epoch: "7.1", active: "west", role: "standby" });
+  server.put({ ...object, metadata: { ...object.metadata, annotations: { [marks.mirror]: "west" } } });
+  const runtime = await opened(end);
+  await start();
+  await vi.waitFor(() => expect(runtime.object).toBeDefined(), waitMs);
+  // The protocol begins with a spec, which only the journal can give to a standby.
+  expect(runtime.group).toBeUndefined();
+  expect(runtime.view().failover).toBeUndefined();
+  expect(set.kept).toEqual([]);
+  server.remove("shop");
+  await vi.waitFor(() => expect(set.runtimes).toEqual([]), waitMs);
+});
+
 test("a group of which it cannot be noted that it ran here is left alone, and opened when that can be", async () => {
   await new GroupRecords(records, "shop").write({ ...emptyRecord, incarnation: 1, cert });
   Journal.open({ path: journalPath(root, "shop"), group: "shop" }).close();
@@ -239,10 +283,8 @@ test.each([
   },
 );
 
-const mark = { [marks.mirror]: "west" };
-
 test.each([
-  ["a mirror", { epoch: "7.1", active: "east", role: "active" }, mark],
+  ["a mirror", { epoch: "7.1", active: "east", role: "active" }, { [marks.mirror]: "west" }],
   ["one that was granted to the other site", { epoch: "7.1", active: "west", role: "standby" }, {}],
   ["one that was never granted", { active: "east", role: "active" }, {}],
 ])("%s says no such thing", async (_, status, annotations) => {
@@ -251,4 +293,5 @@ test.each([
   await start();
   await vi.waitFor(() => expect(set.runtimes[0]?.object).toBeDefined(), waitMs);
   expect(origins()).toEqual(["none"]);
+  expect(set.kept).toEqual([]);
 });
