@@ -1,5 +1,6 @@
 /** Heartbeats: what this site sends, what acknowledgements give it, and what it promises as a grantor. */
 import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
+import type { AgentState } from "./agent-state.ts";
 import type { Renew, RenewAck, Refusal } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
 import {
@@ -54,9 +55,14 @@ function renewTo(d: Draft, to: To): Renew {
     echo: grantorOf(s, to).stamp,
     leaseMs: timing.leaseMs,
     guardMs: timing.guardMs,
-    opId:
-      (phase.type === "Quiescing" && phase.stage !== "preparing") || phase.type === "Sealed" ? phase.opId : s.aborting,
+    opId: openOp(s),
   };
+}
+
+/** The switchover of which the witness is asked what has become of it; "" for none. */
+function openOp({ phase, aborting, record }: AgentState): string {
+  if ((phase.type === "Quiescing" && phase.stage !== "preparing") || phase.type === "Sealed") return phase.opId;
+  return aborting === "" && phase.type === "Standby" ? (record.incoming?.opId ?? "") : aborting;
 }
 
 /** An acknowledgement of witness or peer. */
@@ -265,6 +271,10 @@ function grantorRules(d: Draft, renew: Renew): Refusal | null {
   d.set({ armed: renew.armed });
   if (!running) {
     return refusal("NotRunning", `${renew.site} is ${renew.state} and needs a new epoch to run`);
+  }
+  // It has forgotten its seal, with a backup: the witness may have committed it, or has called it off and said so here.
+  if (s.record.incoming !== null && sameCert(s.record.incoming.cert, renew.cert)) {
+    return refusal("Switching", `${renew.site} has sealed ${formatCert(renew.cert)} for a switchover`);
   }
   const { echo } = renew;
   const fresh = echo !== null && echo.by === stampSource(d) && now - echo.timeMs <= echoMaxMs(renew.leaseMs);

@@ -201,6 +201,8 @@ export function sealArrived(d: Draft, message: Sealed): void {
   const { seal } = message;
   if (s.phase.type !== "Standby" || !sameCert(seal.cert, s.record.cert) || s.record.voided.includes(seal.opId)) return;
   if (seal.cert.holder !== s.config.peer || s.record.incoming?.opId === seal.opId) return;
+  // What has followed it may run under a promise of this site.
+  if (s.peer !== null && message.incarnation < s.peer.incarnation) return;
   d.persist({ incoming: seal }, { type: "incoming" });
 }
 
@@ -265,8 +267,9 @@ export function opHeard(d: Draft, op: "none" | "open" | "voided" | "committed"):
   const { s } = d;
   if (op === "committed" && s.phase.type === "Sealed") d.set({ committedOp: s.phase.opId });
   if (op !== "voided") return;
-  if (s.aborting !== "") d.set({ aborting: "" });
   const { phase } = s;
+  if (s.aborting !== "") d.set({ aborting: "" });
+  else if (phase.type === "Standby") dropIncoming(d);
   if (phase.type === "Quiescing" && phase.stage !== "preparing") callOff(d, phase, "the witness has voided it");
   if (phase.type === "Sealed" && !s.record.voided.includes(phase.opId)) {
     d.persist({ voided: remembered(s.record.voided, phase.opId) }, { type: "none" });

@@ -660,6 +660,16 @@ export const mutants: readonly Mutant[] = [
     scenarios: ["hole-new-guard-unknown"],
   },
   {
+    name: "a target promises under the epoch of a seal that it has",
+    rule: "R4: after its seal nobody runs under an epoch",
+    changes: one(
+      "agent-renew.ts",
+      "if (s.record.incoming !== null && sameCert(s.record.incoming.cert, renew.cert)) {",
+      "if (s.record.incoming !== null && now < 0) {",
+    ),
+    scenarios: ["hole-restored-after-seal"],
+  },
+  {
     name: "a paused standby takes over",
     rule: "a person's pause",
     changes: one(
