@@ -661,7 +661,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a target promises under the epoch of a seal that it has",
-    rule: "R4: after its seal nobody runs under an epoch",
+    rule: "R4: nothing is promised under a sealed epoch",
     changes: one(
       "agent-renew.ts",
       "if (s.record.incoming !== null && sameCert(s.record.incoming.cert, renew.cert)) {",
