@@ -68,6 +68,8 @@ export class GroupSet {
   /** One for each peer that is told which groups are kept here. */
   readonly #told = new Set<Pulse>();
   #areOpened = false;
+  /** What peers have said of that before the journals were open. */
+  readonly #keptBefore = new Map<string, readonly string[]>();
   readonly #definition: GroupDefinition;
   readonly #unopened: UnopenedGroups;
 
@@ -87,6 +89,8 @@ export class GroupSet {
     await this.#openAll();
     this.#areOpened = true;
     this.#tellPeers();
+    for (const [site, kept] of this.#keptBefore) this.peerKeeps(site, kept);
+    this.#keptBefore.clear();
   }
 
   async #openAll(): Promise<void> {
@@ -131,6 +135,7 @@ export class GroupSet {
         void this.#definition.note({ signal });
         this.#lookForAbsent();
         this.#isListed = true;
+        this.#tellPeers();
         for (const name of this.#early.keys()) this.#entries.get(name)?.runtime.offered();
         this.#early.clear();
       },
@@ -161,9 +166,12 @@ export class GroupSet {
     }
   }
 
-  /** The groups of which this site keeps more than a name and what an ended one left behind; undefined before the start. */
+  /**
+   * The groups of which this site keeps more than a name and what an ended one left behind; undefined before all are
+   * known: of what an agent has lost, the group's object may know.
+   */
   get kept(): string[] | undefined {
-    if (!this.#areOpened) return undefined;
+    if (!this.#areOpened || !this.#isListed) return undefined;
     const open = this.runtimes.filter(({ isKept }) => isKept).map(({ name }) => name);
     return [...new Set([...open, ...this.#closing.keys(), ...this.#unopened.names])];
   }
@@ -174,6 +182,10 @@ export class GroupSet {
 
   /** A peer has said which groups it keeps: what it has let go of, it is to get anew. */
   peerKeeps(site: string, kept: readonly string[]): void {
+    if (!this.#areOpened) {
+      this.#keptBefore.set(site, kept);
+      return;
+    }
     const names = new Set(kept);
     for (const { runtime } of this.#entries.values()) if (!names.has(runtime.name)) runtime.lackedBy(site);
   }
@@ -217,6 +229,8 @@ export class GroupSet {
       const desk = new RequestDesk({ parts: this.#parts, runtime, status, signal: this.#signal });
       const entry: Entry = { runtime, status, desk, timer: undefined };
       this.#entries.set(name, entry);
+      // Its journal may be empty by now.
+      if (this.#unopened.has(name)) this.#tellPeers();
       this.#unopened.opened(name);
       return entry;
     } catch (error) {

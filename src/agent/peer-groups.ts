@@ -37,10 +37,10 @@ export async function followPeerGroups(options: PeerGroupsOptions): Promise<neve
   const { link, peer, site, discovery, clock, log, signal, onUpdate, keeping } = options;
   for (;;) {
     const connection = await link.ready({ signal });
+    using scope = linkedAbort(signal);
     try {
       // It is not to be told that nothing is served here, and is asked anew when other kinds or versions are.
       if (discovery.kinds().length === 0) await discovery.refresh({ signal });
-      using scope = linkedAbort(signal);
       using _change = discovery.onChange(() => scope.abort(new Error("other kinds are served here now")));
       keeping?.changed.wait(scope).then(
         () => scope.abort(new Error("other groups are kept here now")),
@@ -51,6 +51,9 @@ export async function followPeerGroups(options: PeerGroupsOptions): Promise<neve
     } catch (error) {
       signal.throwIfAborted();
       log.info({ peer, error: safeError(error) }, "list of the peer's groups ended");
+    } finally {
+      // Who waits on for a change would take the next one's.
+      scope.abort(new Error("the list has ended"));
     }
     await clock.sleep(askAgainMs, { signal });
   }

@@ -10,6 +10,7 @@ import { LifeboatError } from "../errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { KubeKind } from "../kube/resource.ts";
 import { canaryName } from "../objects/canary.ts";
+import { parseJson } from "../objects/json.ts";
 import { formatKey, type ObjectKey, parseKey } from "../objects/key.ts";
 import type { KubeObject } from "../objects/object.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
@@ -59,6 +60,8 @@ export class GroupServing {
   /** In memory, since it is asked with every acknowledgement. */
   #hasStandby: boolean;
   #lacking: LackingObjects | undefined;
+  /** What another process of this site deleted to take the group down, while this one goes on holding it. */
+  #takenDown: LackingObjects | undefined;
 
   constructor(options: ServingOptions) {
     this.#options = options;
@@ -118,7 +121,7 @@ export class GroupServing {
       return;
     }
     const { capture, group } = this.#ensureCapture();
-    capture.lacks(this.#options.lacking());
+    capture.lacks(this.#whatLacks());
     const stop = new AbortController();
     this.#durableSeq = 0;
     const offer = parts.served.offer({
@@ -152,10 +155,15 @@ export class GroupServing {
 
   /** What this site lacks may be something else. */
   lackingChanged(): void {
-    const lacking = this.#options.lacking();
+    const lacking = this.#whatLacks();
     if (lacking === this.#lacking) return;
     this.#lacking = lacking;
     this.#capture?.lacks(lacking);
+  }
+
+  #whatLacks(): LackingObjects {
+    if (readOrigin(this.#options.journal) !== "held") this.#takenDown = undefined;
+    return this.#takenDown ?? this.#options.lacking();
   }
 
   stopServing(): void {
@@ -279,6 +287,13 @@ export class GroupServing {
     if (this.#capture !== undefined) return { capture: this.#capture, group };
     const capture = this.#newCapture(pool, this.#options.versions());
     this.#capture = capture;
+    // It never sees what is gone already, and belongs to the group all the same.
+    const { journal } = this.#options;
+    const removed = readOrigin(journal) === "held" ? removedObjects(journal) : [];
+    if (removed.length > 0) {
+      this.#takenDown = new Map(removed.map(({ key, object }) => [key, parseJson(object) as KubeObject]));
+      capture.lacks(this.#takenDown);
+    }
     this.#capturing = new Background({ name: "capture", clock, random, log, signal }, (inner) => capture.run(inner));
     return { capture, group };
   }

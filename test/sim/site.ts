@@ -283,7 +283,6 @@ export class Site {
       if (isOver && !ranThere) continue;
       this.records[g] = then[g] ?? this.world.reducers.emptyRecord;
       // At its standby nothing begins with the mirror alone: the spec that counts was in the journal, which has ended.
-      if (isOver) continue;
     }
     this.desired = [...found.desired];
     this.ranIn = [...found.ranIn];

@@ -1,5 +1,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
+import { setImmediate } from "node:timers/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { mkdirSync } from "node:fs";
@@ -9,6 +10,7 @@ import type { GroupRuntime } from "../../../src/agent/group-runtime.ts";
 import { GroupSet } from "../../../src/agent/group-set.ts";
 import { journalPath } from "../../../src/agent/group-journal.ts";
 import { GuardDesk } from "../../../src/agent/guards.ts";
+import { rememberRemoved } from "../../../src/apply/removed.ts";
 import { AgentMetrics } from "../../../src/agent/metrics.ts";
 import { readOrigin, writeOrigin } from "../../../src/agent/origin.ts";
 import type { AgentParts } from "../../../src/agent/parts.ts";
@@ -105,6 +107,12 @@ function parts(): AgentParts {
     journalKey: undefined,
     ...common,
   };
+}
+
+/** The API server has said which groups there are. */
+async function listed(): Promise<void> {
+  following = set.followObjects({ signal: stopping.signal });
+  await vi.waitUntil(() => set.kept, waitMs);
 }
 
 /** The agent starts. */
@@ -212,9 +220,11 @@ test("what an ended group left behind can be a group again, and end again", asyn
   expect(runtime.view().serving).toBe(false);
 });
 
-test("a site says which groups it keeps as soon as its journals are open; what an ended one left behind is none", async () => {
-  expect(set.kept).toBeUndefined();
+test("a site says which groups it keeps as soon as it knows all of them", async () => {
   const runtime = await opened(spec);
+  // What an agent has lost, the group's object may know.
+  expect(set.kept).toBeUndefined();
+  await listed();
   expect(set.kept).toEqual(["shop"]);
   await receive(runtime.journal, end);
   // Until nobody has anything to say of its end.
@@ -223,21 +233,56 @@ test("a site says which groups it keeps as soon as its journals are open; what a
 
 test("what an ended group left behind is nothing that a site keeps", async () => {
   await opened(end);
+  await listed();
   expect(set.kept).toEqual([]);
 });
 
-test("a site that has stopped a group is silent to a standby that has it, and serves one that has let go of it", async () => {
+const pod = {
+  key: "/Pod/shop/bare" as const,
+  object: JSON.stringify({ apiVersion: "v1", kind: "Pod", metadata: { name: "bare", namespace: "shop" } }),
+};
+
+/** A group that was taken down here, of which west once had everything. */
+async function stopped(holder: string): Promise<GroupRuntime> {
+  await new GroupRecords(records, "shop").write({ ...emptyRecord, incarnation: 1, cert: { ...cert, holder } });
   const journal = Journal.open({ path: journalPath(root, "shop"), group: "shop" });
   await writeOrigin(journal, "held");
   await journal.putState("agent/standby", true);
+  await journal.putState("agent/object", JSON.stringify(shop()));
+  await rememberRemoved(journal, [pod]);
   journal.close();
   server.put(shop());
   await start();
-  const runtime = await vi.waitUntil(() => set.runtimes.find(({ group }) => group !== undefined), waitMs);
+  return vi.waitUntil(() => set.runtimes.find(({ group }) => group !== undefined), waitMs);
+}
+
+/** Whether the group is offered, once all that has just been heard has had its effect. */
+async function isServed(runtime: GroupRuntime): Promise<boolean> {
+  for (let turn = 0; turn < 20; turn++) await setImmediate();
+  return runtime.view().serving;
+}
+
+test("a site that has stopped a group is silent to a standby that has it, and serves one that has let go of it", async () => {
+  const runtime = await stopped("east");
   set.peerKeeps("west", ["shop", "other"]);
+  expect(await isServed(runtime)).toBe(false);
   set.peerKeeps("north", []);
-  expect(runtime.view().serving).toBe(false);
+  expect(await isServed(runtime)).toBe(false);
   set.peerKeeps("west", ["other"]);
+  await vi.waitFor(() => expect(runtime.view().serving).toBe(true), waitMs);
+  // The group's own object, and what was deleted here to take the group down.
+  expect(runtime.view().capture?.objectCount).toBe(2);
+});
+
+test("a site that is to follow serves nothing, whatever its source has lost", async () => {
+  const runtime = await stopped("west");
+  set.peerKeeps("west", []);
+  expect(await isServed(runtime)).toBe(false);
+});
+
+test("what a peer says before the journals are open counts", async () => {
+  set.peerKeeps("west", []);
+  const runtime = await stopped("east");
   await vi.waitFor(() => expect(runtime.view().serving).toBe(true), waitMs);
 });
 
