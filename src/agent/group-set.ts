@@ -177,6 +177,7 @@ export class GroupSet {
   }
 
   #tellPeers(): void {
+    if (this.kept === undefined) return;
     for (const pulse of this.#told) pulse.raise();
   }
 

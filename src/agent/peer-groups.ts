@@ -50,7 +50,8 @@ export async function followPeerGroups(options: PeerGroupsOptions): Promise<neve
       for await (const update of watchGroups(connection, request, { signal: scope.signal })) await onUpdate(update);
     } catch (error) {
       signal.throwIfAborted();
-      log.info({ peer, error: safeError(error) }, "list of the peer's groups ended");
+      // What is asked anew has not failed.
+      if (!scope.signal.aborted) log.info({ peer, error: safeError(error) }, "list of the peer's groups ended");
     } finally {
       // Who waits on for a change would take the next one's.
       scope.abort(new Error("the list has ended"));

@@ -109,6 +109,7 @@ it.runIf(isRoot)(`a former active site whose agent has lost everything ${whatItD
 const whatItHad = "begins to follow, and lets the other one run again";
 it.runIf(isRoot)(`a standby that has lost everything while the active site had to stop ${whatItHad}`, async () => {
   await scene.untilStatus("armed", "west", group, (status) => hasCondition(status, "Armed"), moveLimitMs);
+  await scene.untilStatus("brought up whole", "east", group, (now) => now.lastFailover?.to === "east", moveLimitMs);
   await scene.pair.stopMember("west", { signal: "SIGKILL" });
   await scene.bed.faults.partition("east", "witness", { mode: "reset" });
   const dataDir = scene.pair.dataDir("west");
