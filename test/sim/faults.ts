@@ -41,6 +41,7 @@ export type Fault =
   | { readonly kind: "guard-crash"; readonly site: SiteKey; readonly index: number; readonly forMs: number }
   | { readonly kind: "api-down"; readonly site: SiteKey; readonly forMs: number }
   | { readonly kind: "api-restore"; readonly site: SiteKey }
+  | { readonly kind: "site-restore"; readonly site: SiteKey }
   | { readonly kind: "witness-off"; readonly forMs: number }
   | { readonly kind: "witness-pause"; readonly forMs: number }
   | { readonly kind: "witness-freeze"; readonly forMs: number }
@@ -116,6 +117,9 @@ export function inject(world: World, fault: Fault): void {
       return;
     case "api-restore":
       world.sites[fault.site].restoreApi();
+      return;
+    case "site-restore":
+      world.sites[fault.site].restoreApi({ withDisk: true });
       return;
     case "note-lost":
       for (const g of world.groups) world.sites[fault.site].data.copy(g).caughtUp = null;

@@ -54,6 +54,10 @@ const runBeforeRecord = [
   `  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, how });`,
   `  d.set({ record: { ...d.s.record, ...patch } });\n  afterGrant(d, leaseEnd, sentAtMs, how);`,
 ] as const;
+const promiseSealed = [
+  "if (s.record.incoming !== null && sameCert(s.record.incoming.cert, renew.cert)) {",
+  "if (s.record.incoming !== null && now < 0) {",
+] as const;
 const grantReleased = [
   "if (state.record.released && holder !== message.site)",
   "if (state.record.released && holder === message.site)",
@@ -537,11 +541,12 @@ export const mutants: readonly Mutant[] = [
       "every gate was closed before the seal: it boots cold, needs an epoch, and the witness voids or commits first",
   },
   {
-    name: "pair: a restart forgets the seal, and a gate was still open",
-    rule: "seal is durable, with seal after the gates",
+    name: "three: a restart forgets the seal, a gate was still open, and the target promises under its epoch",
+    rule: "seal is durable, with seal after the gates and R4",
     changes: [
       ...one("agent-draft.ts", ...forgetSeal),
       ...one("agent-switch.ts", " || !gatesClosed(d.s, d.now)) return;", ") return;"),
+      ...one("agent-renew.ts", ...promiseSealed),
     ],
     scenarios: ["hole-restart-sealed-unheard"],
   },
@@ -662,11 +667,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a target promises under the epoch of a seal that it has",
     rule: "R4: nothing is promised under a sealed epoch",
-    changes: one(
-      "agent-renew.ts",
-      "if (s.record.incoming !== null && sameCert(s.record.incoming.cert, renew.cert)) {",
-      "if (s.record.incoming !== null && now < 0) {",
-    ),
+    changes: one("agent-renew.ts", ...promiseSealed),
     scenarios: ["hole-restored-after-seal"],
   },
   {

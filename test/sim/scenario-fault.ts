@@ -25,6 +25,7 @@ const shapes: Readonly<Record<Fault["kind"], readonly string[]>> = {
   "guard-crash": ["site", "index", "forMs"],
   "api-down": ["site", "forMs"],
   "api-restore": ["site"],
+  "site-restore": ["site"],
   "witness-off": ["forMs"],
   "witness-pause": ["forMs"],
   "witness-freeze": ["forMs"],

@@ -265,8 +265,11 @@ export class Site {
     return true;
   }
 
-  /** etcd of the site comes back from a backup: everything in the API server is as it was then. */
-  restoreApi(): void {
+  /**
+   * etcd of the site comes back from a backup: everything in the API server is as it was then; with its agent's disk,
+   * so is what that knew of groups that have ended since.
+   */
+  restoreApi({ withDisk = false }: { readonly withDisk?: boolean } = {}): void {
     const found = this.backups[this.world.random.integer(Math.max(1, this.backups.length))];
     if (found === undefined) return;
     this.world.note(this.key, "API server restored from a backup");
@@ -283,6 +286,7 @@ export class Site {
       if (isOver && !ranThere) continue;
       this.records[g] = then[g] ?? this.world.reducers.emptyRecord;
       // At its standby nothing begins with the mirror alone: the spec that counts was in the journal, which has ended.
+      if (withDisk) this.present[g] = true;
     }
     this.desired = [...found.desired];
     this.ranIn = [...found.ranIn];
