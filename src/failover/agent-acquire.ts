@@ -57,7 +57,9 @@ export function wanted(s: AgentState): AcquireKind | null {
       return s.record.voided.includes(s.phase.opId) ? "unseal" : null;
     case "Standby":
       if (s.record.cert === null || s.ending) return null;
-      if (s.order?.verb === "failover" && s.record.incoming === null) return "manual";
+      // A seal of which not everything came, and nothing comes any more, is for the witness to call off.
+      if (s.order?.verb === "failover" && (s.record.incoming === null || s.incoming?.verified === false))
+        return "manual";
       return s.policy.automatic && !s.record.paused ? "takeover" : null;
     default:
       return null;
@@ -291,7 +293,8 @@ function isCommitted(s: AgentState): boolean {
 
 export function afterFollow(d: Draft): void {
   const { s } = d;
-  d.set({ armed: false, ask: null, incoming: null, lastRefusal: null, nextTryAtMs: d.now });
+  // With the epoch that it was to give away, a switchover that was being called off is over.
+  d.set({ armed: false, ask: null, incoming: null, aborting: "", lastRefusal: null, nextTryAtMs: d.now });
   if (s.phase.type === "Adopting" && holdsCert(s)) return;
   d.phase(restPhase(s, "the witness holds an epoch for this site that never arrived"));
   const { order } = s;

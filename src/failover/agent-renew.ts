@@ -62,7 +62,7 @@ function renewTo(d: Draft, to: To): Renew {
 /** The switchover of which the witness is asked what has become of it; "" for none. */
 function openOp({ phase, aborting, record }: AgentState): string {
   if ((phase.type === "Quiescing" && phase.stage !== "preparing") || phase.type === "Sealed") return phase.opId;
-  return aborting === "" && phase.type === "Standby" ? (record.incoming?.opId ?? "") : aborting;
+  return phase.type === "Standby" ? (record.incoming?.opId ?? aborting) : aborting;
 }
 
 /** An acknowledgement of witness or peer. */
@@ -280,9 +280,11 @@ function grantorRules(d: Draft, renew: Renew): Refusal | null {
   const fresh = echo !== null && echo.by === stampSource(d) && now - echo.timeMs <= echoMaxMs(renew.leaseMs);
   if (!fresh) return refusal("NoEcho", `${renew.site} has not shown that it hears ${s.config.site}`);
   const promiseMs = Math.max(renew.leaseMs, s.policy.timing.leaseMs) + promisedGuardMs(d, renew);
-  if (promiseMs > s.record.promiseMsMax) {
-    d.persist({ promiseMsMax: promiseMs }, { type: "none" });
-    return refusal("Recording", "a longer promise is being recorded");
+  const { promiseMsMax, promisedTo } = s.record;
+  if (promiseMs > promiseMsMax || renew.incarnation > promisedTo) {
+    const patch = { promiseMsMax: Math.max(promiseMs, promiseMsMax), promisedTo: renew.incarnation };
+    d.persist(patch, { type: "none" });
+    return refusal("Recording", "a promise that is longer, or to another process, is being recorded");
   }
   d.set({ promiseUntilMs: Math.max(s.promiseUntilMs, now + promiseMs) });
   return null;

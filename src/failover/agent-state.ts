@@ -58,6 +58,8 @@ export interface SiteRecord {
   readonly veto: { readonly incarnation: number } | null;
   /** Largest D + G this site ever promised; a boot waits for it before it joins a takeover. */
   readonly promiseMsMax: number;
+  /** Highest incarnation of the peer that this site has promised to: what an older one had sealed counts no more. */
+  readonly promisedTo: number;
   /** This site has stopped for good under the seal's certificate. Cleared by a newer certificate. */
   readonly seal: Seal | null;
   /** The seal that this site, as the target of a switchover, is bringing itself up to. */
@@ -199,6 +201,8 @@ export interface Incoming {
   readonly verified: boolean;
   /** Of the CaughtUp; the commit repeats it. */
   readonly nonce: string;
+  /** What the witness has been told up to here asked about something else. */
+  readonly sinceSeq: number;
 }
 
 export interface AgentState {
@@ -389,6 +393,7 @@ export const emptyRecord: SiteRecord = {
   disarm: null,
   veto: null,
   promiseMsMax: 0,
+  promisedTo: 0,
   seal: null,
   incoming: null,
   voided: [],

@@ -1,7 +1,7 @@
 /** Switchover: the source stops and seals, the target catches up and is committed by the witness. */
 import { formatCert, sameCert, type SiteName } from "./epoch.ts";
 import type { AgentEvent, Phase } from "./agent-state.ts";
-import type { CaughtUp, Commit, Seal, Sealed, SwitchAsk, SwitchPrepare, SwitchRefused } from "./messages.ts";
+import type { CaughtUp, Commit, RenewAck, Seal, Sealed, SwitchAsk, SwitchPrepare, SwitchRefused } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
 import { accept } from "./agent-acquire.ts";
 import { gatesClosed } from "./agent-guards.ts";
@@ -202,7 +202,7 @@ export function sealArrived(d: Draft, message: Sealed): void {
   if (s.phase.type !== "Standby" || !sameCert(seal.cert, s.record.cert) || s.record.voided.includes(seal.opId)) return;
   if (seal.cert.holder !== s.config.peer || s.record.incoming?.opId === seal.opId) return;
   // What has followed it may run under a promise of this site.
-  if (s.peer !== null && message.incarnation < s.peer.incarnation) return;
+  if (message.incarnation < Math.max(s.record.promisedTo, s.peer?.incarnation ?? 0)) return;
   d.persist({ incoming: seal }, { type: "incoming" });
 }
 
@@ -210,7 +210,7 @@ export function incomingRule(d: Draft): void {
   const { s } = d;
   const seal = s.record.incoming;
   if (seal === null || s.incoming !== null || s.phase.type !== "Standby" || s.pending !== null) return;
-  d.set({ incoming: { verified: false, nonce: d.nonce() } });
+  d.set({ incoming: { verified: false, nonce: d.nonce(), sinceSeq: s.witness.seq } });
   d.emit({ type: "applySeal", seal });
 }
 
@@ -222,9 +222,8 @@ export function verified(d: Draft, event: Extract<AgentEvent, { type: "verified"
   const wrong = differences(seal, event);
   if (wrong.length > 0) {
     d.notice("SealMismatch", `not equal to the seal: ${wrong.join(", ")}`);
-    d.set({ incoming: null });
     d.emit({ type: "applySeal", seal });
-    d.set({ incoming: { verified: false, nonce: d.nonce() } });
+    d.set({ incoming: { ...s.incoming, verified: false, nonce: d.nonce() } });
     return;
   }
   d.set({ incoming: { ...s.incoming, verified: true } });
@@ -258,18 +257,22 @@ function dropIncoming(d: Draft): void {
   const seal = d.s.record.incoming;
   if (seal === null) return;
   if (d.persist({ incoming: null, voided: remembered(d.s.record.voided, seal.opId) }, { type: "none" })) {
-    d.set({ incoming: null });
+    // Without it the peer is followed again as if nothing had come.
+    d.set({ incoming: null, following: null });
   }
 }
 
-/** What the witness says of the switchover this site is in. */
-export function opHeard(d: Draft, op: "none" | "open" | "voided" | "committed"): void {
+/** What the witness says of the switchover that it was asked about. */
+export function opHeard(d: Draft, { op, seq, incarnation }: Pick<RenewAck, "op" | "seq" | "incarnation">): void {
   const { s } = d;
   if (op === "committed" && s.phase.type === "Sealed") d.set({ committedOp: s.phase.opId });
   if (op !== "voided") return;
-  const { phase } = s;
+  const { phase, incoming } = s;
+  if (phase.type === "Standby" && incoming !== null) {
+    if (incarnation === s.record.incarnation && seq > incoming.sinceSeq) dropIncoming(d);
+    return;
+  }
   if (s.aborting !== "") d.set({ aborting: "" });
-  else if (phase.type === "Standby") dropIncoming(d);
   if (phase.type === "Quiescing" && phase.stage !== "preparing") callOff(d, phase, "the witness has voided it");
   if (phase.type === "Sealed" && !s.record.voided.includes(phase.opId)) {
     d.persist({ voided: remembered(s.record.voided, phase.opId) }, { type: "none" });

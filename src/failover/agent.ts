@@ -187,7 +187,7 @@ function fromWitness(d: Draft, message: Extract<AgentEvent, { type: "fromWitness
   switch (message.type) {
     case "RenewAck":
       acknowledged(d, "witness", message);
-      opHeard(d, message.op);
+      opHeard(d, message);
       return d.s.phase.type !== "Released";
     case "Grant":
       granted(d, message);

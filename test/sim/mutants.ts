@@ -671,6 +671,44 @@ export const mutants: readonly Mutant[] = [
     scenarios: ["hole-restored-after-seal"],
   },
   {
+    name: "to whom was promised is not durable",
+    rule: "R4: nothing is promised under a sealed epoch",
+    changes: one(
+      "agent-renew.ts",
+      "promiseMs > promiseMsMax || renew.incarnation > promisedTo",
+      "promiseMs > promiseMsMax",
+    ),
+    scenarios: ["hole-seal-write-lost"],
+  },
+  {
+    name: "the seal of a process that was followed is taken",
+    rule: "R4: nothing is promised under a sealed epoch",
+    changes: one(
+      "agent-switch.ts",
+      "Math.max(s.record.promisedTo, s.peer?.incarnation ?? 0)",
+      "(s.peer?.incarnation ?? 0)",
+    ),
+    scenarios: ["hole-seal-late"],
+  },
+  {
+    name: "a void drops whatever seal is here",
+    rule: "a void is of one switchover",
+    changes: one("agent-switch.ts", " && seq > incoming.sinceSeq", ""),
+    scenarios: ["hole-void-late"],
+  },
+  {
+    name: "what was to be called off outlives its epoch",
+    rule: "after CaughtUp only the witness aborts",
+    changes: one("agent-acquire.ts", 'incoming: null, aborting: "", lastRefusal', "incoming: null, lastRefusal"),
+    scenarios: ["hole-abort-committed"],
+  },
+  {
+    name: "a person waits for a seal that cannot be completed",
+    rule: "R8: a person's order",
+    changes: one("agent-acquire.ts", " || s.incoming?.verified === false)", " || s.policy === null)"),
+    scenarios: ["hole-seal-incomplete"],
+  },
+  {
     name: "a paused standby takes over",
     rule: "a person's pause",
     changes: one(

@@ -230,13 +230,14 @@ export const siteRecordSchema: z.ZodType<SiteRecord> = z.object({
   disarm: z.object({ by: z.enum(["witness", "peer", "person"]) }).nullable(),
   veto: z.object({ incarnation: count }).nullable(),
   promiseMsMax: time,
+  // Absent from records of earlier versions, as `released` is.
+  promisedTo: count.default(0),
   seal: seal.nullable(),
   incoming: seal.nullable(),
   voided: z.array(text).max(listMax),
   usedNonces: z.array(text).max(listMax),
   paused: z.boolean(),
   divergence: z.object({ cert, saved: z.boolean() }).nullable(),
-  // Absent from records of earlier versions.
   released: maybeCert.default(null),
 });
 
