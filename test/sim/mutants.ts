@@ -521,8 +521,8 @@ export const mutants: readonly Mutant[] = [
     rule: "switchover",
     changes: one(
       "agent-switch.ts",
-      '  d.set({ incoming: { verified: false, nonce: d.nonce() } });\n  d.emit({ type: "applySeal", seal });\n}',
-      '  d.set({ incoming: { verified: true, nonce: d.nonce() } });\n  d.emit({ type: "applySeal", seal });\n}',
+      '  d.set({ incoming: { verified: false, nonce: d.nonce(), sinceSeq: s.witness.seq } });\n  d.emit({ type: "applySeal", seal });\n}',
+      '  d.set({ incoming: { verified: true, nonce: d.nonce(), sinceSeq: s.witness.seq } });\n  d.emit({ type: "applySeal", seal });\n}',
     ),
     scenarios: ["hole-seal-mismatch"],
   },
@@ -617,7 +617,7 @@ export const mutants: readonly Mutant[] = [
       "if (!state.record.released) return null;",
       "if (state.record.cert !== null) return null;",
     ),
-    scenarios: ["case-delete", "hole-release-old-record", "hole-delete-create-at-once"],
+    scenarios: ["hole-release-old-holder"],
   },
   {
     name: "a new group is bound by the old one's certificates",

@@ -282,8 +282,8 @@ export class Site {
       if (found.present[g] !== true) continue;
       const isOver = this.present[g] !== true;
       const ranThere = then[g]?.cert?.holder === this.world.peerOf(this.key).key;
-      // A deleted group that comes back this way where it ran is for a person.
-      if (isOver && !ranThere) continue;
+      // A deleted group that comes back where it ran, to an agent that has forgotten it, is for a person.
+      if (isOver && !ranThere && !withDisk) continue;
       this.records[g] = then[g] ?? this.world.reducers.emptyRecord;
       // At its standby nothing begins with the mirror alone: the spec that counts was in the journal, which has ended.
       if (withDisk) this.present[g] = true;
