@@ -57,7 +57,7 @@ export function wanted(s: AgentState): AcquireKind | null {
       return s.record.voided.includes(s.phase.opId) ? "unseal" : null;
     case "Standby":
       if (s.record.cert === null || s.ending) return null;
-      // A seal of which not everything came, and nothing comes any more, is for the witness to call off.
+      // A seal of which not everything came is for the witness to call off, once its source is silent.
       if (s.order?.verb === "failover" && (s.record.incoming === null || s.incoming?.verified === false))
         return "manual";
       return s.policy.automatic && !s.record.paused ? "takeover" : null;
@@ -77,6 +77,9 @@ function localRefusal(s: AgentState, kind: AcquireKind, now: number): Refusal | 
     const leftMs = Math.max(s.promiseUntilMs, bootedMs) - now;
     if (leftMs > 0) return promiseRuns(s, leftMs);
     if (s.record.veto !== null && kind !== "resume") return vetoed(s);
+  }
+  if (kind === "manual" && s.record.incoming !== null && s.peer !== null && now - s.peer.heardAtMs <= timing.leaseMs) {
+    return refusal("Switching", `${s.config.peer} has sealed and is heard: the rest is on its way`);
   }
   if (s.phase.type === "Adopting" && !guardsKnow(s))
     return refusal("NoFence", "not all guards have been told of the group yet");

@@ -142,7 +142,7 @@ export function afterForce(d: Draft): void {
   const { cert } = s.record;
   if (cert === null) return;
   d.see(cert);
-  d.set({ armed: false, incoming: null, following: null, keepVeto: true, leaseFree: true });
+  d.set({ armed: false, incoming: null, following: null, aborting: "", keepVeto: true, leaseFree: true });
   d.phase({ type: "Active" });
   d.grantor("witness", { leaseEndMs: 0, leaseSentAtMs: 0, promisedAtMs: d.now });
   d.grantor("peer", { leaseEndMs: 0, leaseSentAtMs: 0, promisedAtMs: d.now });

@@ -62,7 +62,7 @@ function renewTo(d: Draft, to: To): Renew {
 /** The switchover of which the witness is asked what has become of it; "" for none. */
 function openOp({ phase, aborting, record }: AgentState): string {
   if ((phase.type === "Quiescing" && phase.stage !== "preparing") || phase.type === "Sealed") return phase.opId;
-  return phase.type === "Standby" ? (record.incoming?.opId ?? aborting) : aborting;
+  return phase.type === "Standby" ? (record.incoming?.opId ?? "") : aborting;
 }
 
 /** An acknowledgement of witness or peer. */
@@ -198,10 +198,11 @@ export function settleGuards(d: Draft): void {
 export function peerRenewed(d: Draft, renew: Renew): void {
   const last = d.s.peer;
   if (last !== null && renew.incarnation === last.incarnation && renew.seq <= last.seq) return;
-  const outdated = last !== null && renew.incarnation < last.incarnation;
+  const known = Math.max(last?.incarnation ?? 0, d.s.record.promisedTo);
+  const outdated = renew.incarnation < known;
   if (!outdated) hearPeer(d, renew);
   const refused = outdated
-    ? refusal("OlderIncarnation", `incarnation ${renew.incarnation} has been followed by ${last.incarnation}`)
+    ? refusal("OlderIncarnation", `incarnation ${renew.incarnation} has been followed by ${known}`)
     : grantorRules(d, renew);
   const { s } = d;
   const { veto } = s.record;
@@ -222,7 +223,7 @@ export function peerRenewed(d: Draft, renew: Renew): void {
     hearsOther: false,
     seesWitness: heardWithin(s, "witness", s.policy.timing.leaseMs, d.now),
     fenceCap: renew.fenceCap,
-    incarnationSeen: s.peer?.incarnation ?? renew.incarnation,
+    incarnationSeen: Math.max(known, renew.incarnation),
     op: "none",
     stamp: { by: stampSource(d), timeMs: d.now },
   };

@@ -331,7 +331,10 @@ function persisted(d: Draft, token: number): boolean {
 function continueWith(d: Draft, next: Continuation): void {
   switch (next.type) {
     case "none":
+      return;
     case "incoming":
+      // What was verified was another one.
+      d.set({ incoming: null });
       return;
     case "granted":
       afterGrant(d, next.leaseEndMs, next.sentAtMs, next.how);

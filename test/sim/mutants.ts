@@ -709,6 +709,34 @@ export const mutants: readonly Mutant[] = [
     scenarios: ["hole-seal-incomplete"],
   },
   {
+    name: "a second seal is taken for verified with the first",
+    rule: "I6: every hash is compared",
+    changes: one("agent.ts", "      d.set({ incoming: null });\n      return;\n", "      return;\n"),
+    scenarios: ["hole-seal-after-seal"],
+  },
+  {
+    name: "a failover does not wait for what is on its way",
+    rule: "R8: a failover of a source that answers is a switchover",
+    changes: one("agent-acquire.ts", "now - s.peer.heardAtMs <= timing.leaseMs", "now < 0"),
+    scenarios: ["hole-seal-on-its-way"],
+  },
+  {
+    name: "a lower incarnation than was promised to is promised to",
+    rule: "R5: incarnations",
+    changes: one(
+      "agent-renew.ts",
+      "Math.max(last?.incarnation ?? 0, d.s.record.promisedTo)",
+      "(last?.incarnation ?? 0)",
+    ),
+    scenarios: ["hole-lower-incarnation"],
+  },
+  {
+    name: "what was to be called off outlives a forced epoch",
+    rule: "after CaughtUp only the witness aborts",
+    changes: one("agent-commands.ts", ' aborting: "",', ""),
+    scenarios: ["hole-abort-forced"],
+  },
+  {
     name: "a paused standby takes over",
     rule: "a person's pause",
     changes: one(
