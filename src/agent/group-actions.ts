@@ -171,12 +171,11 @@ export class SiteActions implements GroupActions {
 
   async stopRunning(goal: { readonly reason: string }, { signal }: ActionOptions): Promise<void> {
     // The source of a switchover is stopped already, and its target may still be fetching what it lacks. A standby that
-    // never heard of the group has to, or the witness grants it to nobody; also from a process that began stopped. To
-    // any other one this site is silent: it is to look no fresher than what it got while the group ran.
+    // has nothing of the group has to hear of it, or the witness grants it to nobody; also from a process that began
+    // stopped. To any other one this site is silent: it is to look no fresher than what it got while the group ran.
     const { journal } = this.#host;
     const origin = readOrigin(journal);
-    const isKnown = this.#host.hasStandby();
-    if (origin !== "held" && (origin !== "own" || isKnown)) await this.#host.stopServing();
+    if (origin !== "held" && (origin !== "own" || this.#host.hasStandby())) await this.#host.stopServing();
     let unread: readonly string[];
     try {
       unread = await this.#hold({ signal });

@@ -253,10 +253,10 @@ export class GroupRuntime {
     const { serving, merging, host } = this.#rooms;
     if (site !== this.#peer() || merging.isOn) return;
     serving.forgetStandby();
+    if (readOrigin(this.journal) !== "held" || serving.offers) return;
     const { cert } = new GroupRecords(this.#options.parts.records, this.name).read();
     // A site that is to follow keeps to that, whatever its source has lost.
-    const isOthers = cert !== null && cert.holder === site;
-    if (isOthers || readOrigin(this.journal) !== "held" || serving.offers) return;
+    if (cert?.holder === site) return;
     this.#log.info("the peer has let go of the group; it gets it anew, also from a site that has stopped it");
     host.serve().catch((error: unknown) => {
       this.#log.warn({ error: safeError(error) }, "a group that was stopped could not be offered");

@@ -292,7 +292,6 @@ export class GroupServing {
     const removed = readOrigin(journal) === "held" ? removedObjects(journal) : [];
     if (removed.length > 0) {
       this.#takenDown = new Map(removed.map(({ key, object }) => [key, parseJson(object) as KubeObject]));
-      capture.lacks(this.#takenDown);
     }
     this.#capturing = new Background({ name: "capture", clock, random, log, signal }, (inner) => capture.run(inner));
     return { capture, group };
