@@ -40,7 +40,11 @@ interface Entry {
   /** Changed while running. */
   again: boolean;
   attempt: number;
+  /** Tries since something new was known: what the backoff grows with. */
+  backoff: number;
   need: string | undefined;
+  /** Needs that came while this ran, too late for what it had begun: it may fail for one of them all the same. */
+  readonly came: Set<string>;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -49,6 +53,7 @@ export class KeyedQueue<K extends string> {
   readonly #lanes: PQueue;
   readonly #entries = new Map<K, Entry>();
   readonly #needs = new Map<string, Set<K>>();
+  readonly #running = new Set<Entry>();
   #resume: NodeJS.Timeout | undefined;
   #stopped = false;
   #waiting = 0;
@@ -77,19 +82,28 @@ export class KeyedQueue<K extends string> {
     if (this.#stopped) return;
     const known = this.#entries.get(key);
     if (known === undefined) {
-      this.#entries.set(key, { phase: "ready", again: false, attempt: 0, need: undefined, timer: undefined });
+      const fresh = {
+        again: false,
+        attempt: 0,
+        backoff: 0,
+        need: undefined,
+        came: new Set<string>(),
+        timer: undefined,
+      };
+      this.#entries.set(key, { phase: "ready", ...fresh });
       this.#schedule(key);
       return;
     }
     if (known.phase === "running") known.again = true;
-    if (known.phase === "waiting") this.#ready(key, known, 0);
+    if (known.phase === "waiting") this.#ready(key, known, { attempt: 0 });
   }
 
   /** Something that keys may be waiting for has come: those that named it are tried now. */
   wake(need: string): void {
+    for (const entry of this.#running) entry.came.add(need);
     for (const key of this.#needs.get(need) ?? []) {
       const entry = this.#entries.get(key);
-      if (entry?.phase === "waiting") this.#ready(key, entry, entry.attempt);
+      if (entry?.phase === "waiting") this.#ready(key, entry);
     }
   }
 
@@ -111,12 +125,14 @@ export class KeyedQueue<K extends string> {
     await this.#lanes.onIdle();
   }
 
-  #ready(key: K, entry: Entry, attempt: number): void {
+  /** What is new, a change or a need that came, starts the backoff over: only what stays as it is has time. */
+  #ready(key: K, entry: Entry, options: { attempt?: number; backoff?: number } = {}): void {
     clearTimeout(entry.timer);
     this.#unneed(key, entry);
     if (entry.phase === "waiting") this.#waiting--;
     entry.phase = "ready";
-    entry.attempt = attempt;
+    entry.attempt = options.attempt ?? entry.attempt;
+    entry.backoff = options.backoff ?? 0;
     this.#schedule(key);
   }
 
@@ -135,7 +151,10 @@ export class KeyedQueue<K extends string> {
     if (entry === undefined || entry.phase !== "ready") return;
     entry.phase = "running";
     entry.again = false;
+    entry.came.clear();
+    this.#running.add(entry);
     const outcome = await this.#run(key, entry.attempt);
+    this.#running.delete(entry);
     this.#finish(key, entry, outcome);
   }
 
@@ -151,22 +170,24 @@ export class KeyedQueue<K extends string> {
   #finish(key: K, entry: Entry, outcome: Outcome): void {
     if (this.#stopped) return this.#drop(key, entry);
     if (outcome.kind === "pause") return this.#pause(key, entry);
-    if (entry.again) return this.#ready(key, entry, 0);
+    if (entry.again) return this.#ready(key, entry, { attempt: 0 });
     if (outcome.kind === "done") return this.#drop(key, entry);
+    entry.attempt++;
+    if (outcome.need !== undefined && entry.came.has(outcome.need)) return this.#ready(key, entry);
     const firstMs = outcome.slow === true ? retryMaxMs : retryFirstMs;
-    const waitMs = backoffMs(entry.attempt, { firstMs, maxMs: retryMaxMs }, this.#options.random);
+    const waitMs = backoffMs(entry.backoff, { firstMs, maxMs: retryMaxMs }, this.#options.random);
+    const backoff = entry.backoff + 1;
     entry.phase = "waiting";
     this.#waiting++;
-    entry.attempt++;
     entry.need = outcome.need;
     if (outcome.need !== undefined) this.#need(outcome.need).add(key);
-    entry.timer = setTimeout(() => this.#ready(key, entry, entry.attempt), waitMs);
+    entry.timer = setTimeout(() => this.#ready(key, entry, { backoff }), waitMs);
     // A retry that is due does not keep a process alive that has nothing else to do.
     entry.timer.unref();
   }
 
   #pause(key: K, entry: Entry): void {
-    this.#ready(key, entry, entry.attempt);
+    this.#ready(key, entry, { backoff: entry.backoff });
     if (this.#lanes.isPaused) return;
     this.#lanes.pause();
     this.#resume = setTimeout(() => this.#lanes.start(), pauseMs);

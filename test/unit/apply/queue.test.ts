@@ -72,6 +72,48 @@ test("a key that fails is tried again later, at once when it changes, and at onc
   ]);
 });
 
+test("what a key needs may come while it runs, and still be what it fails for: it is tried again at once", async () => {
+  const attempts: number[] = [];
+  let fail: () => void = () => undefined;
+  const queue = queueOf({
+    random: () => 1,
+    run: async (_key, attempt) => {
+      attempts.push(attempt);
+      if (attempts.length > 1) return done;
+      await new Promise<void>((resolve) => (fail = resolve));
+      return { kind: "retry", need: "namespace", slow: true };
+    },
+  });
+  queue.add("a");
+  await turn();
+  queue.wake("namespace");
+  fail();
+  await turn();
+  await turn();
+  expect(queue.size).toBe(0);
+  expect(attempts).toEqual([0, 1]);
+});
+
+test("what has come starts the backoff over, and is no first attempt", async () => {
+  const attempts: number[] = [];
+  let failures = 4;
+  const queue = queueOf({
+    random: () => 1,
+    run: async (_key, attempt) => {
+      attempts.push(attempt);
+      return failures-- > 0 ? { kind: "retry", need: "namespace" } : done;
+    },
+  });
+  queue.add("a");
+  while (attempts.length < 3) await turn();
+  const cameAt = performance.now();
+  queue.wake("namespace");
+  await settled(queue);
+  // Tried at once, and a tenth of a second later; the fourth wait would have been one of 800 ms.
+  expect(performance.now() - cameAt).toBeLessThan(500);
+  expect(attempts).toEqual([0, 1, 2, 3, 4]);
+});
+
 test("backoff grows from a tenth of a second", async () => {
   const at: number[] = [];
   const queue = queueOf({
