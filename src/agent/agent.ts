@@ -18,7 +18,6 @@ import { Certificates } from "../rpc/certificates.ts";
 import { exchangeService } from "../rpc/exchange.ts";
 import { guardService } from "../rpc/guard.ts";
 import { Link } from "../rpc/link.ts";
-import type { ServedKind } from "../rpc/messages.ts";
 import { replicationService } from "../rpc/replication.ts";
 import { startRpcServer } from "../rpc/server.ts";
 import { createLog, safeError, type Log } from "../telemetry/log.ts";
@@ -31,7 +30,7 @@ import { AgentMetrics } from "./metrics.ts";
 import type { AgentParts } from "./parts.ts";
 import { PeerVersions } from "./peer-versions.ts";
 import { mayFollowRestored, readVersions, RewindKeeper } from "./rewind.ts";
-import { ServedGroups } from "./served-groups.ts";
+import { type PeerSays, ServedGroups } from "./served-groups.ts";
 
 export interface AgentEnvironment {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -174,8 +173,9 @@ class Agent {
       versions: readVersions(records),
       ...common,
     });
-    const onPeerKinds = (site: string, kinds: readonly ServedKind[]): void => {
+    const onPeerAsks = (site: string, { kinds, kept }: PeerSays): void => {
       if (peerVersions.learn(site, kinds)) pool.reconsider();
+      if (kept !== undefined) this.#groups?.peerKeeps(site, kept);
     };
     return {
       config,
@@ -194,8 +194,7 @@ class Agent {
       served: new ServedGroups({
         site: config.site,
         clock: this.#clock,
-        onPeerKinds,
-        onPeerKept: (site, kept) => this.#groups?.peerKeeps(site, kept),
+        onPeerAsks,
       }),
       links,
       dataLinks,

@@ -2,7 +2,7 @@ import { linkedAbort, Pulse } from "../abort.ts";
 import type { Clock } from "../clock.ts";
 import { LifeboatError } from "../errors.ts";
 import type { PeerIdentity } from "../rpc/identity.ts";
-import type { GroupsRequest, GroupsUpdate, ServedKind } from "../rpc/messages.ts";
+import type { GroupsRequest, GroupsUpdate } from "../rpc/messages.ts";
 import type { ReplicationHandlers } from "../rpc/replication.ts";
 import type { ChangeSource } from "../stream/doors.ts";
 import { readHello, serveStream, type SourceChannel } from "../stream/serve.ts";
@@ -24,21 +24,21 @@ export interface ServedGroup {
   readonly signal: AbortSignal;
 }
 
+/** What a peer's API server serves, and which groups it keeps; that is undefined while it does not know yet. */
+export type PeerSays = Pick<GroupsRequest, "kinds" | "kept">;
+
 export interface ServedGroupsOptions {
   readonly site: string;
   readonly clock: Clock;
-  /** A peer has said what its API server serves. Must not throw. */
-  readonly onPeerKinds?: (site: string, kinds: readonly ServedKind[]) => void;
-  /** A peer has said which groups it keeps. Must not throw. */
-  readonly onPeerKept?: (site: string, kept: readonly string[]) => void;
+  /** What a peer says of itself when it asks for the groups. Must not throw. */
+  readonly onPeerAsks?: (site: string, said: PeerSays) => void;
 }
 
 /** The groups for which this site is active: what its peers are told of, and where their streams begin. */
 export class ServedGroups implements ReplicationHandlers {
   readonly #site: string;
   readonly #clock: Clock;
-  readonly #onPeerKinds: ServedGroupsOptions["onPeerKinds"];
-  readonly #onPeerKept: ServedGroupsOptions["onPeerKept"];
+  readonly #onPeerAsks: ServedGroupsOptions["onPeerAsks"];
   readonly #groups = new Map<string, ServedGroup>();
   readonly #readers = new WeakMap<ServedGroup, Readers>();
   readonly #watchers = new Set<Pulse>();
@@ -46,8 +46,7 @@ export class ServedGroups implements ReplicationHandlers {
   constructor(options: ServedGroupsOptions) {
     this.#site = options.site;
     this.#clock = options.clock;
-    this.#onPeerKinds = options.onPeerKinds;
-    this.#onPeerKept = options.onPeerKept;
+    this.#onPeerAsks = options.onPeerAsks;
   }
 
   /** Offers the group until disposed. */
@@ -75,14 +74,9 @@ export class ServedGroups implements ReplicationHandlers {
     for (const watcher of this.#watchers) watcher.raise();
   }
 
-  async *groups(
-    peer: PeerIdentity,
-    { kinds, kept }: Pick<GroupsRequest, "kinds" | "kept">,
-    { signal }: { signal: AbortSignal },
-  ): AsyncIterable<GroupsUpdate> {
+  async *groups(peer: PeerIdentity, said: PeerSays, { signal }: { signal: AbortSignal }): AsyncIterable<GroupsUpdate> {
     const site = siteOf(peer);
-    this.#onPeerKinds?.(site, kinds);
-    if (kept !== undefined) this.#onPeerKept?.(site, kept);
+    this.#onPeerAsks?.(site, said);
     const changed = new Pulse();
     this.#watchers.add(changed);
     try {

@@ -50,7 +50,7 @@ export function wanted(s: AgentState): AcquireKind | null {
   switch (s.phase.type) {
     case "Adopting":
       if (s.ending && s.record.cert === null) return null;
-      return s.record.cert === null ? "adopt" : "resume";
+      return s.record.cert === null && !isEndForgotten(s) ? "adopt" : "resume";
     case "Fenced":
       return s.record.disarm === null ? "resume" : null;
     case "Sealed":
@@ -64,6 +64,14 @@ export function wanted(s: AgentState): AcquireKind | null {
     default:
       return null;
   }
+}
+
+/**
+ * The witness, set back, still holds the group's former life for this site, which it let go of: to that it is a holder
+ * which begins anew, and it grants what it would grant to one, when it has heard that the other site does not run.
+ */
+function isEndForgotten({ lastRefusal, record, config }: AgentState): boolean {
+  return lastRefusal?.code === "OlderEpoch" && record.released?.holder === config.site;
 }
 
 /** This site's own vote: it is a grantor of the peer's lease, and knows best how good its data is. */
@@ -153,7 +161,7 @@ function send(d: Draft): void {
     incarnation: s.record.incarnation,
     seq,
     kind,
-    cert: s.record.cert,
+    cert: s.record.cert ?? (kind === "resume" ? s.record.released : null),
     nonce,
     echo: s.witness.stamp,
     ready: readiness(s),

@@ -148,6 +148,11 @@ function disarmMayBeDurable(s: AgentState): boolean {
   );
 }
 
+/** The highest known incarnation of the peer: what speaks for a lower one has been followed. */
+export function knownIncarnation(s: AgentState): number {
+  return Math.max(s.record.promisedTo, s.peer?.incarnation ?? 0);
+}
+
 /** What a Renew to this grantor says about running without a lease; see {@link DisarmClaim}. */
 export function disarmClaim(s: AgentState, to: To): DisarmClaim {
   if (isLeaseFree(s)) return "held";
@@ -167,7 +172,7 @@ export function unsettledNodes(s: AgentState): readonly string[] | null {
 
 function isBound(s: AgentState, report: GuardReport | undefined): boolean {
   if (report === undefined) return true;
-  const bound = report.mode === "leased" || report.mode === "fenced";
+  const bound = report.mode === "leased" || report.isDown;
   return bound && report.incarnation === s.record.incarnation && report.applied > report.freeSeq;
 }
 

@@ -17,6 +17,7 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
   d.see(poll.cert);
   const last = s.guards[poll.node];
   const answer = answerTo(d, poll);
+  const deadAtMs = deadAt(s, last, d.now);
   const report: GuardReport = {
     mode: poll.mode,
     cert: poll.cert,
@@ -29,6 +30,8 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
     // A rebooted node counts its polls anew, fenced: nothing that was answered before can reach it.
     freeSeq:
       answer.verdict === "free" || answer.verdict === "open" ? poll.seq : Math.min(last?.freeSeq ?? -1, poll.seq),
+    deadAtMs,
+    isDown: poll.mode === "fenced" && d.now >= deadAtMs,
   };
   d.set({ guards: { ...s.guards, [poll.node]: report } });
   if (answer.verdict === "hold") d.set({ heldUntilMs: Math.max(s.heldUntilMs, d.now + answer.remainingMs) });
@@ -37,10 +40,21 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
     last === undefined ||
     last.mode !== report.mode ||
     last.known !== report.known ||
+    last.isDown !== report.isDown ||
     last.incarnation !== report.incarnation ||
     last.applied <= last.freeSeq !== report.applied <= report.freeSeq ||
     d.s.phase.type === "Unknown"
   );
+}
+
+/**
+ * A copy of the lease that runs out has the stop in it: whoever promised waits for both. What held without a lease, or
+ * gated nothing, begins to stop when it says so, and nobody else waits for that.
+ */
+function deadAt({ fence, policy }: AgentState, last: GuardReport | undefined, now: number): number {
+  if (last?.mode === "fenced") return last.deadAtMs;
+  if (last?.mode === "leased") return now;
+  return now + Math.max(fence.stopBoundMs, policy.timing.stopBoundMs) / (1 - policy.timing.rho);
 }
 
 function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {

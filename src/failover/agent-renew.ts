@@ -13,6 +13,7 @@ import {
   isArmed,
   isLeaseFree,
   isRunning,
+  knownIncarnation,
   readiness,
   siteState,
 } from "./agent-draft.ts";
@@ -198,7 +199,7 @@ export function settleGuards(d: Draft): void {
 export function peerRenewed(d: Draft, renew: Renew): void {
   const last = d.s.peer;
   if (last !== null && renew.incarnation === last.incarnation && renew.seq <= last.seq) return;
-  const known = Math.max(last?.incarnation ?? 0, d.s.record.promisedTo);
+  const known = knownIncarnation(d.s);
   const outdated = renew.incarnation < known;
   if (!outdated) hearPeer(d, renew);
   const refused = outdated

@@ -159,6 +159,10 @@ export interface GuardReport {
   readonly known: boolean;
   /** Newest poll that this process answered with `free` or `open`; -1 when none. */
   readonly freeSeq: number;
+  /** While it is `fenced`: when the last process that it stops is dead at the latest, on this agent's clock. */
+  readonly deadAtMs: number;
+  /** It is `fenced`, and that time has come. */
+  readonly isDown: boolean;
 }
 
 /** What happens once the pending record is durable. */

@@ -5,7 +5,16 @@ import type { CaughtUp, Commit, RenewAck, Seal, Sealed, SwitchAsk, SwitchPrepare
 import { echoMaxMs } from "./timing.ts";
 import { accept } from "./agent-acquire.ts";
 import { gatesClosed } from "./agent-guards.ts";
-import { disarmClaim, endOrder, heardWithin, holdsCert, isLeaseFree, remembered, tellTarget } from "./agent-draft.ts";
+import {
+  disarmClaim,
+  endOrder,
+  heardWithin,
+  holdsCert,
+  isLeaseFree,
+  knownIncarnation,
+  remembered,
+  tellTarget,
+} from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 
 type Quiescing = Extract<Phase, { type: "Quiescing" }>;
@@ -202,7 +211,7 @@ export function sealArrived(d: Draft, message: Sealed): void {
   if (s.phase.type !== "Standby" || !sameCert(seal.cert, s.record.cert) || s.record.voided.includes(seal.opId)) return;
   if (seal.cert.holder !== s.config.peer || s.record.incoming?.opId === seal.opId) return;
   // What has followed it may run under a promise of this site.
-  if (message.incarnation < Math.max(s.record.promisedTo, s.peer?.incarnation ?? 0)) return;
+  if (message.incarnation < knownIncarnation(s)) return;
   d.persist({ incoming: seal }, { type: "incoming" });
 }
 

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import type { GroupStatus } from "../../src/config/group.ts";
-import { messageOf } from "../../src/errors.ts";
 import { StateFile } from "../../src/journal/state.ts";
 import type { KubeObject } from "../../src/objects/object.ts";
 import { definitionOf } from "../definition.ts";
@@ -238,18 +237,9 @@ export function describeApiServers(given: () => Scene): void {
       const refused = configMap("gated", "refused", { a: "1" });
       refused.metadata.labels = { refused: "yes" };
       const many = secret("gated", "too-many", secretValue);
-      // An API server refuses by what it has read of its webhooks and quotas, which takes a moment.
-      const refusal = (object: KubeObject) => async (): Promise<string | undefined> => {
-        const kind = resource("", "v1", object.kind, `${object.kind.toLowerCase()}s`, true);
-        const options = { fieldManager: "user", dryRun: true, signal: scene.signal };
-        return scene
-          .client("west")
-          .apply(kind, object, options)
-          .then(() => undefined, messageOf);
-      };
       const limits = { limitMs: patienceMs, signal: scene.signal };
-      expect(await waitFor("the webhook", refusal(refused), limits)).toContain("nobody.example.com");
-      expect(await waitFor("the quota", refusal(many), limits)).toContain("exceeded quota");
+      await scene.pair.waitRefused("west", refused, "nobody.example.com", limits);
+      await scene.pair.waitRefused("west", many, "exceeded quota", limits);
       await scene.apply("east", definitionOf({ group, kind: "Gadget", plural: "gadgets" }));
       const gadgets = resource(group, "v1", "Gadget", "gadgets", true);
       const gadget = () =>

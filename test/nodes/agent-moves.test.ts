@@ -73,14 +73,6 @@ async function untilFit(site: SiteName, to: SiteName, name = group): Promise<voi
   );
 }
 
-/** An API server needs a moment to follow its own policies. */
-async function untilRefused(site: SiteName, object: KubeObject, why: string): Promise<void> {
-  const create = ["create", "--dry-run=server", "-f", "-"];
-  const answer = async () => scene.bed.kubectl(site, create, { input: JSON.stringify(object) }).catch(String);
-  const refused = async () => (await answer()).includes(why) || undefined;
-  await waitFor("the refusal", refused, { limitMs: moveLimitMs, signal: scene.signal });
-}
-
 it("a switchover is looked at, done with its phases shown, and taken back by a failback", async () => {
   await untilFit("east", "west");
   const dry = await scene.lifeboat("east", "switchover", group, "--to", "west", "--dry-run");
@@ -247,7 +239,8 @@ it("what the other site would refuse of the group keeps a switchover from being 
   const input = JSON.stringify({ apiVersion: "v1", kind: "List", items: refusal });
   await scene.bed.kubectl("west", ["apply", "-f", "-"], { input });
   try {
-    await untilRefused("west", deployment("default", "asked", 1), "nothing runs here");
+    const limits = { limitMs: moveLimitMs, signal: scene.signal };
+    await scene.pair.waitRefused("west", deployment("default", "asked", 1), "nothing runs here", limits);
     await scene.apply("east", deployment("shop", "web", 2, "any/web:2"));
     const isNamed = async () => {
       const dry = await scene.lifeboat("east", "switchover", group, "--to", "west", "--dry-run");

@@ -107,6 +107,10 @@ async function listed(site: string): Promise<string> {
   return run(["nsenter", "-t", String(holder), "-n", "-m", "-p", "--", ...command]);
 }
 
+async function untilListed(site: string, wanted: RegExp, timeout = patienceMs): Promise<void> {
+  await expect.poll(() => listed(site), { timeout, interval: 1000 }).toMatch(wanted);
+}
+
 test("a group whose nodes all have guards is armed under fencing Guard, and its pods run on", async () => {
   await protect("east", "Guard");
   await settled("east", "west");
@@ -169,8 +173,8 @@ test("a switchover hands the group over under both guards", async () => {
   const back = (await intervals("west")).find(({ fromMs }) => fromMs > last);
   expect(back).toBeDefined();
   expect(await overlap()).toBe(0);
-  expect(await listed("east")).toMatch(/shop +shop +fenced/);
-  expect(await listed("west")).toMatch(/shop +shop +leased/);
+  await untilListed("east", /shop +shop +fenced/);
+  await untilListed("west", /shop +shop +leased/);
 });
 
 test("as a control: with the guard killed and its absence accepted, the same isolation runs the group twice", async () => {
@@ -205,17 +209,13 @@ test("the guards are relied on again once every node has one, and the site that 
   await pair.startAgent("west");
   await protect("east", "Guard");
   await settled("east", "west");
-  expect(await listed("west")).toMatch(/shop +shop +fenced/);
+  await untilListed("west", /shop +shop +fenced/);
 });
 
 test("a deleted group is let go of by the guards, and what runs goes on without any agent", async () => {
   const before = (await intervals("east")).length;
   await bed.kubectl("east", ["delete", "protectiongroup", group, "--timeout=60s"]);
-  for (const site of ["east", "west"]) {
-    await expect
-      .poll(() => listed(site), { timeout: patienceMs, interval: 1000 })
-      .toContain("no group has been heard of");
-  }
+  for (const site of ["east", "west"]) await untilListed(site, /no group has been heard of/);
   await pair.stopMember("east");
   await sleep(2 * timing.leaseMs);
   expect((await intervals("east")).length).toBe(before);
@@ -226,8 +226,8 @@ test("created anew it is guarded again", async () => {
   await pair.startAgent("east");
   await protect("east", "Guard");
   await settled("east", "west");
-  expect(await listed("east")).toMatch(/shop +shop +leased/);
-  expect(await listed("west")).toMatch(/shop +shop +fenced/);
+  await untilListed("east", /shop +shop +leased/);
+  await untilListed("west", /shop +shop +fenced/);
 });
 
 test("a namespace that leaves the group is let go at the standby, and something else may run in it there", async () => {
@@ -242,16 +242,10 @@ test("a namespace that leaves the group is let go at the standby, and something 
     bed.kubectl(site, ["apply", "-f", "-"], { input: JSON.stringify(object) });
   await apply("east", spare);
   await protect("east", "Guard", ["spare"]);
-  await expect.poll(() => listed("west"), { timeout: patienceMs, interval: 1000 }).toMatch(/shop +shop spare +fenced/);
-  // An API server knows of a gate's namespaces after a moment, and just after its start not even of the gate's kind.
-  const refusal = async (): Promise<string> =>
-    // Nothing is kept: what has once been created is not asked for again.
-    bed
-      .kubectl("west", ["create", "--dry-run=server", "-f", "-"], { input: JSON.stringify(own) })
-      .then(() => "taken", String);
-  await expect.poll(refusal, { timeout: patienceMs, interval: 500 }).toContain("runs at east");
+  await untilListed("west", /shop +shop spare +fenced/);
+  await pair.waitRefused("west", own, "runs at east", { limitMs: patienceMs, signal });
   await protect("east", "Guard");
-  await expect.poll(() => listed("west"), { timeout: 2 * patienceMs, interval: 2000 }).toMatch(/shop +shop +fenced/);
+  await untilListed("west", /shop +shop +fenced/, 2 * patienceMs);
   const runs = async () => {
     await apply("west", spare);
     await apply("west", own);

@@ -8,10 +8,11 @@ import { fileURLToPath } from "node:url";
 import type { GroupSpecInput, GroupStatus } from "../../src/config/group.ts";
 import { groupApi } from "../../src/config/group.ts";
 import { parseStoredStatus } from "../../src/config/stored.ts";
-import { LifeboatError } from "../../src/errors.ts";
+import { LifeboatError, messageOf } from "../../src/errors.ts";
 import { connect } from "../../src/kube/client.ts";
 import type { KubeClient } from "../../src/kube/client.ts";
-import { resources } from "../../src/kube/resource.ts";
+import { type KubeResource, resources } from "../../src/kube/resource.ts";
+import { groupOf, type KubeObject } from "../../src/objects/object.ts";
 import { freePorts } from "../bed/ports.ts";
 import type { BedProcess } from "../bed/processes.ts";
 import type { Bed } from "../bed/running.ts";
@@ -392,6 +393,37 @@ export class Pair {
     options: { readonly limitMs: number; readonly signal: AbortSignal },
   ): Promise<Partial<GroupStatus>> {
     return this.waitForStatus(site, group, "active", (status) => status.role === "active", options);
+  }
+
+  /**
+   * Waits until the API server of `site` refuses an object, and says so with `why` in it. It goes by what it has read of
+   * its webhooks, quotas and policies, which takes a moment. Nothing is written.
+   */
+  async waitRefused(
+    site: string,
+    object: KubeObject,
+    why: string,
+    { limitMs, signal }: { readonly limitMs: number; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const resource: KubeResource = {
+      group: groupOf(object.apiVersion),
+      version: object.apiVersion.split("/").at(-1) ?? "",
+      kind: object.kind,
+      plural: `${object.kind.toLowerCase()}s`,
+      namespaced: object.metadata.namespace !== undefined,
+      verbs: new Set(),
+      subresources: new Set(),
+    };
+    let said = "";
+    const refused = async (): Promise<true | undefined> => {
+      said = await this.client(site)
+        .apply(resource, object, { fieldManager: "user", dryRun: true, signal })
+        .then(() => "it is accepted", messageOf);
+      return said.includes(why) || undefined;
+    };
+    await waitFor(`the refusal (${why})`, refused, { limitMs, signal }).catch((error: unknown) => {
+      throw new Error(`${messageOf(error)}: ${said}`, { cause: error });
+    });
   }
 
   /** Ends all processes and connections; the bed stays. */

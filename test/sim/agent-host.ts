@@ -159,6 +159,7 @@ export class AgentHost {
         return;
       case "startRunning":
         site.noteRunning(g, true);
+        site.data.start(g, effect.cert);
         this.intents[g] = true;
         return;
       case "unquiesce":

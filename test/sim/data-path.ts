@@ -17,6 +17,8 @@ interface Copy {
   /** The same, but kept in a snapshot. */
   saved: boolean;
   following: boolean;
+  /** Than the site's record, which was set back. */
+  knowsMore: boolean;
   synced: boolean;
   /** When it last held everything, and under which certificate. */
   caughtUp: { readonly t: number; readonly cert: Cert | null } | null;
@@ -43,6 +45,7 @@ export class DataPath {
         dirty: false,
         saved: false,
         following: false,
+        knowsMore: false,
         synced: false,
         caughtUp: null,
       };
@@ -70,6 +73,12 @@ export class DataPath {
     return `${writes}/${hash}`;
   }
 
+  /** Before anything is started the journal is raised to the epoch under which that writes. */
+  start(g: number, cert: Cert): void {
+    const copy = this.copy(g);
+    if (isNewer(cert, copy.cert)) copy.cert = cert;
+  }
+
   /** The application writes while any of its pods runs. */
   private write(g: number): void {
     const running = this.site.nodes.filter((node) => node.isRunning(g));
@@ -83,8 +92,6 @@ export class DataPath {
     copy.dirty = true;
     copy.saved = false;
     copy.following = false;
-    const cert = this.site.leader()?.states[g]?.record.cert ?? null;
-    if (isNewer(cert, copy.cert)) copy.cert = cert;
   }
 
   save(g: number, done: () => void): void {
@@ -108,8 +115,23 @@ export class DataPath {
     return { type: "data", readiness: "Ready", lagMs: 200, recoveryPoint: `${writes}`, contactAgoMs };
   }
 
+  /** The journal is on the agent's disk: it knows that this site ran what the record has no certificate of any more. */
+  recordSetBack(g: number, cert: Cert | null): void {
+    const copy = this.copy(g);
+    if (copy.cert?.holder === this.site.key && isNewer(copy.cert, cert)) copy.knowsMore = true;
+  }
+
+  /** By what the journal says the objects here are, not by the record: what is this site's own is kept first. */
   follow(g: number): void {
-    this.copy(g).following = true;
+    const copy = this.copy(g);
+    if (!copy.knowsMore) {
+      copy.following = true;
+      return;
+    }
+    this.save(g, () => {
+      copy.knowsMore = false;
+      copy.following = true;
+    });
   }
 
   /** The standby takes what the holder has; never from an older epoch, never over what is not saved. */
@@ -130,7 +152,9 @@ export class DataPath {
     const source = peer.leader();
     const theirs = source?.states[g];
     if (!source || !theirs || !source.process.running || !world.network.bothWays(site.key, peer.key)) return;
-    if (!isServed(theirs) || !peer.apiUp || (!copy.following && state.record.cert !== null)) return;
+    if (!isServed(theirs) || !peer.apiUp) return;
+    // A copy that was never anything else is followed from the start.
+    if (!copy.following && (state.record.cert !== null || copy.knowsMore)) return;
     if (isNewer(state.record.cert, theirs.record.cert)) return;
     this.takeEnd(g, theirs.phase.type !== "Quiescing");
     this.take(g, peer.data.copy(g), theirs.record.cert);

@@ -5,7 +5,7 @@ import type { ProfileName } from "../../src/failover/timing.ts";
 import { ends } from "./network.ts";
 import type { End } from "./network.ts";
 import { siteKeys } from "./options.ts";
-import type { SiteKey } from "./options.ts";
+import type { SiteKey, WorldOptions } from "./options.ts";
 import type { World } from "./world.ts";
 
 export type Fault =
@@ -68,6 +68,14 @@ export type Fault =
 export interface Entry {
   readonly atMs: number;
   readonly fault: Fault;
+}
+
+/** A history before it is run. */
+export interface Plan {
+  readonly options: WorldOptions;
+  readonly entries: readonly Entry[];
+  /** When everything is mended. */
+  readonly healAtMs: number;
 }
 
 const API_STOP_MS = 500;

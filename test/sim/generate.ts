@@ -1,22 +1,17 @@
 /** From a seed to a list of faults. Everything random about *which* faults happen is drawn here, up front. */
 import type { FenceCap } from "../../src/failover/messages.ts";
+import { generateDense } from "./dense.ts";
 import { Random } from "./random.ts";
-import type { Entry, Fault } from "./faults.ts";
+import type { Entry, Fault, Plan } from "./faults.ts";
 import { ends } from "./network.ts";
 import { defaultOptions, nodesPerSite } from "./options.ts";
 import type { Mode, SiteKey, WorldOptions } from "./options.ts";
-
-export interface Plan {
-  readonly options: WorldOptions;
-  readonly entries: readonly Entry[];
-  /** When everything is mended. */
-  readonly healAtMs: number;
-}
 
 const SETTLE_MS = 6000;
 const HEAL_AT_MS = 50_000;
 
 export function generate(seed: number, mode: Mode): Plan {
+  if (mode === "dense") return generateDense(seed);
   const random = new Random(seed ^ 0x5f3759df);
   const groups = random.chance(0.08) ? 2 : 1;
   const cooldownMs = random.pick([0, 0, 20_000]);

@@ -1,7 +1,6 @@
 /** One history: a world, its faults at their times, the mending, and what must be true at the end. */
 import { heal, inject } from "./faults.ts";
-import type { Entry } from "./faults.ts";
-import type { Plan } from "./generate.ts";
+import type { Entry, Plan } from "./faults.ts";
 import type { Violation } from "./oracle.ts";
 import type { Reducers } from "./reducers.ts";
 import { siteKeys } from "./options.ts";

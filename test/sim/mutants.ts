@@ -7,6 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Mode } from "./options.ts";
 import { loadReducers } from "./reducers.ts";
 import type { Reducers } from "./reducers.ts";
 import type { World } from "./world.ts";
@@ -27,7 +28,7 @@ export interface Mutant {
   /** Scenarios that are tried first, by the start of their name. */
   readonly scenarios: readonly string[];
   /** Where no scenario kills it: histories of this mode, that many seeds. */
-  readonly seeds?: { readonly mode: "uniform" | "extremal" | "frozen"; readonly count: number; readonly from?: number };
+  readonly seeds?: { readonly mode: Mode; readonly count: number; readonly from?: number };
   /** Why nothing breaks: what else has to be broken with it. The pair stands in the table where there is one. */
   readonly equivalent?: string;
   /** Breaks the host instead of a reducer: what the runner owes to them. */
@@ -683,11 +684,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the seal of a process that was followed is taken",
     rule: "R4: nothing is promised under a sealed epoch",
-    changes: one(
-      "agent-switch.ts",
-      "Math.max(s.record.promisedTo, s.peer?.incarnation ?? 0)",
-      "(s.peer?.incarnation ?? 0)",
-    ),
+    changes: one("agent-switch.ts", "knownIncarnation(s)", "(s.peer?.incarnation ?? 0)"),
     scenarios: ["hole-seal-late"],
   },
   {
@@ -723,11 +720,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a lower incarnation than was promised to is promised to",
     rule: "R5: incarnations",
-    changes: one(
-      "agent-renew.ts",
-      "Math.max(last?.incarnation ?? 0, d.s.record.promisedTo)",
-      "(last?.incarnation ?? 0)",
-    ),
+    changes: one("agent-renew.ts", "knownIncarnation(d.s)", "(last?.incarnation ?? 0)"),
     scenarios: ["hole-lower-incarnation"],
   },
   {
@@ -751,6 +744,18 @@ export const mutants: readonly Mutant[] = [
     rule: "R2: nothing is stopped before the first grant",
     changes: one("agent.ts", "return !phase.ungated;", 'return phase.kind !== "adopt";'),
     scenarios: ["hole-sleeper-ends-new-group"],
+  },
+  {
+    name: "an end that the witness has forgotten bars the next group of its name",
+    rule: "release",
+    changes: one("agent-acquire.ts", " && !isEndForgotten(s)", ""),
+    scenarios: ["hole-end-forgotten"],
+  },
+  {
+    name: "a guard that stops what it never gated counts as bound while that dies",
+    rule: "S: the stop is waited for",
+    changes: one("agent-draft.ts", "|| report.isDown", '|| report.mode === "fenced"'),
+    scenarios: ["hole-stopped-late"],
   },
 ];
 

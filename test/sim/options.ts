@@ -2,11 +2,12 @@
 import type { FenceCap } from "../../src/failover/messages.ts";
 import type { ProfileName } from "../../src/failover/timing.ts";
 
-export const modes = ["uniform", "extremal", "frozen"] as const;
+export const modes = ["uniform", "extremal", "frozen", "dense"] as const;
 /**
  * - uniform: clock rates, delays and stops drawn evenly
  * - extremal: only the fastest and slowest clocks, the longest stops, the latest wake-ups
  * - frozen: machines stand still, their clocks with them
+ * - dense: two to six faults within seconds of a move, see `dense.ts`; clocks by turns as in uniform and in extremal
  */
 export type Mode = (typeof modes)[number];
 

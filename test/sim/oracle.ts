@@ -117,6 +117,8 @@ export class Oracle {
 
   /** I3: what runs has a lease or a disarm, or has lost it no longer than τ + P + S ago. */
   private readonly covered = new Map<string, number>();
+  /** When a node's guard last knew nothing of the group. */
+  private readonly unknowing = new Map<string, number>();
 
   private checkLeases(g: number): void {
     const { world } = this;
@@ -131,19 +133,22 @@ export class Oracle {
         world.witness.store.records.get(`g${g}`)?.veto?.site === key ||
         (world.peerOf(key).records[g]?.veto ?? null) !== null;
       // Nothing is gated where no guard knows of the group (any more).
+      for (const node of site.nodes) if (!knowsOf(site, node, g)) this.unknowing.set(`${node.name}/g${g}`, world.t);
       const ungated = site.nodes.every((node) => !knowsOf(site, node, g));
       // A guard that was cut off has not heard yet that the group has ended, which stops nothing.
       const ended = (site.released[g] ?? null) !== null;
       if (ungated || ended || recorded || site.agents.some((agent) => this.covers(agent, g)))
         this.covered.set(name, world.t);
-      const since = world.t - (this.covered.get(name) ?? 0);
+      const coveredAtMs = this.covered.get(name) ?? 0;
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
       const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + leaseMs;
       const nodes = site.nodes.filter(
         (node) => knowsOf(site, node, g) && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
       );
-      if (since > bound && nodes.length > 0) {
-        this.fail("I3", `g${g} runs on ${nodes[0]?.name} ${Math.round(since)} ms after its last lease`);
+      for (const { name: node } of nodes) {
+        // Nobody counts on a guard that has not been heard; one that hears of the group late stops it from then on.
+        const since = world.t - Math.max(coveredAtMs, this.unknowing.get(`${node}/g${g}`) ?? 0);
+        if (since > bound) this.fail("I3", `g${g} runs on ${node} ${Math.round(since)} ms after its last lease`);
       }
     }
   }

@@ -19,7 +19,7 @@ test.each(modes)("no invariant breaks in the fixed seeds, %s", (mode) => {
   // A simulator in which nothing happens is safe, too.
   expect(report.takeovers).toBeGreaterThan(FIXED_COUNT / 20);
   expect(report.switchovers).toBeGreaterThan(FIXED_COUNT / 20);
-  expect(report.exactlyOneShare).toBeGreaterThan(0.85);
+  expect(report.exactlyOneShare).toBeGreaterThan(mode === "dense" ? 0.7 : 0.85);
   expect(report.coverage).toBeGreaterThan(150);
 });
 

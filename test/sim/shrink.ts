@@ -1,6 +1,6 @@
 /** A failing history, made shorter: faults are left out as long as the same invariant still breaks. */
 import fc from "fast-check";
-import type { Plan } from "./generate.ts";
+import type { Plan } from "./faults.ts";
 import { runPlan } from "./history.ts";
 import type { Violation } from "./oracle.ts";
 import type { Reducers } from "./reducers.ts";

@@ -285,6 +285,7 @@ export class Site {
       // A deleted group that comes back where it ran, to an agent that has forgotten it, is for a person.
       if (isOver && !ranThere && !withDisk) continue;
       this.records[g] = then[g] ?? this.world.reducers.emptyRecord;
+      this.data.recordSetBack(g, this.records[g].cert);
       // At its standby nothing begins with the mirror alone: the spec that counts was in the journal, which has ended.
       if (withDisk) this.present[g] = true;
     }

@@ -43,7 +43,7 @@ export class World {
     this.options = options;
     this.reducers = reducers;
     this.random = new Random(options.seed);
-    this.extremal = options.mode === "extremal";
+    this.extremal = options.mode === "extremal" || (options.mode === "dense" && options.seed % 2 === 1);
     this.timing = reducers.profileTiming(options.profile);
     this.policy = {
       timing: this.timing,

@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
 import { Pulse } from "../../../src/abort.ts";
 import { followPeerGroups } from "../../../src/agent/peer-groups.ts";
-import { ServedGroups } from "../../../src/agent/served-groups.ts";
+import { type PeerSays, ServedGroups } from "../../../src/agent/served-groups.ts";
 import { systemClock } from "../../../src/clock.ts";
 import type { Discovery } from "../../../src/kube/discovery.ts";
 import { resources } from "../../../src/kube/resource.ts";
@@ -24,8 +24,8 @@ test("a site says anew which groups it keeps when that changes, also after its l
   const pair = await createPair();
   const [east, west] = [await pair.certificatesFor(site("east")), await pair.certificatesFor(site("west"))];
   const heard: (readonly string[])[] = [];
-  const onPeerKept = (_site: string, kept: readonly string[]) => heard.push(kept);
-  const served = new ServedGroups({ site: "east", clock: systemClock, onPeerKept });
+  const onPeerAsks = (_site: string, { kept }: PeerSays) => kept !== undefined && heard.push(kept);
+  const served = new ServedGroups({ site: "east", clock: systemClock, onPeerAsks });
   const stopping = new AbortController();
   const { signal } = stopping;
   const broken: (() => void)[] = [];
