@@ -36,6 +36,12 @@ export class GroupGuarding implements GuardedSide {
     return this.#rooms.protocol.guardPoll(poll);
   }
 
+  mayPlace(node: string): boolean {
+    // Of what is not theirs to stop guards say nothing.
+    const { namespaces = [] } = this.guarded() ?? {};
+    return namespaces.length === 0 || this.#rooms.protocol.mayPlace(node);
+  }
+
   setFence(fence: Fence): void {
     const { gate, protocol } = this.#rooms;
     // When guards are no longer what stops the group, its pods wait for the protocol's word to be elsewhere.

@@ -25,6 +25,8 @@ export interface GuardedSide {
   guarded(): GuardedGroup | undefined;
   /** The failover protocol's answer; undefined while it has none. */
   poll(poll: GuardPoll): GuardAnswer | undefined;
+  /** Whether pods of it may be placed on a node whose guard works, which it may not know of the group yet. */
+  mayPlace(node: string): boolean;
   setNodes(nodes: SiteNodes): void;
   setFence(fence: Fence): void;
 }
@@ -34,7 +36,7 @@ export interface SiteNodes {
   readonly all: readonly string[];
   /** Those that may have pods of a group. */
   readonly withPods: readonly string[];
-  /** Of these, the ones whose guard works. */
+  /** Of these, the ones whose guard works and keeps the group's pods. */
   readonly guarded: readonly string[];
 }
 
@@ -175,7 +177,7 @@ export class GuardDesk implements GuardHandlers {
           : timing.tickMs + timing.latenessMs + timing.stopMs;
     const fence = { cap: relied ? "guard" : "api", stopBoundMs } as const;
     // Where pods are is the API server's to say, and it may be wrong or away: every node that may have some counts.
-    const working = names.filter((name) => !this.#unguarded.some(({ node }) => node === name));
+    const working = names.filter((name) => !this.#unguarded.some(({ node }) => node === name) && group.mayPlace(name));
     const told = JSON.stringify([fence, names, working]);
     if (this.#told.get(group.name) === told) return;
     this.#told.set(group.name, told);
@@ -196,7 +198,7 @@ export class GuardDesk implements GuardHandlers {
 
   #answer({ node, polls, facts }: GuardReport): GuardOrders {
     const { clock, groups } = this.#options;
-    const isNew = !this.#guards.has(node);
+    let isChange = !this.#guards.has(node);
     this.#guards.set(node, { heardAtMs: clock.monotonicMs(), facts });
     const sides = groups();
     const answers: GuardAnswer[] = [];
@@ -204,7 +206,9 @@ export class GuardDesk implements GuardHandlers {
     for (const poll of polls) {
       if (poll.node !== node) throw mixedUp(`it polls for ${poll.node}`, node);
       const side = sides.find(({ name }) => name === poll.group);
+      const mightPlace = side?.mayPlace(node);
       const answer = side?.poll(poll);
+      isChange ||= side?.mayPlace(node) !== mightPlace;
       // A guard that was away hears of the group of that name that was granted since, and opens for nobody's sake.
       const isNext = answer !== undefined && answer.cert !== null && !this.#wasReleased(poll.group, answer.cert);
       if (this.#isOver(poll, side) && !isNext) {
@@ -214,7 +218,7 @@ export class GuardDesk implements GuardHandlers {
       this.#noteStop(poll);
       if (answer !== undefined) answers.push(answer);
     }
-    if (isNew) this.review();
+    if (isChange) this.review();
     return { groups: sides.flatMap((side) => side.guarded() ?? []), answers, released };
   }
 

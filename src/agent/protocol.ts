@@ -213,6 +213,11 @@ export class GroupProtocol {
     return this.#runner?.guardPoll(poll);
   }
 
+  /** Whether pods of the group may be placed on a node whose guard works. */
+  mayPlace(node: string): boolean {
+    return this.#runner?.mayPlace(node) ?? true;
+  }
+
   setData(data: StandbyData): void {
     this.#runner?.setData(data);
   }

@@ -6,6 +6,7 @@ import type { Acquire, AcquireKind, AcquireRefused, Grant, Refusal } from "./mes
 import { echoMaxMs } from "./timing.ts";
 import {
   endOrder,
+  guardMsOf,
   heardWithin,
   holdsCert,
   isBehind,
@@ -172,7 +173,7 @@ function send(d: Draft): void {
     unproven: s.policy.unproven,
     recoveryPoint: s.data.recoveryPoint,
     leaseMs: timing.leaseMs,
-    guardMs: Math.max(timing.guardMs, s.fence.stopBoundMs),
+    guardMs: guardMsOf(s),
     opId: kind === "unseal" && s.record.seal !== null ? s.record.seal.opId : "",
   };
   d.emit({ type: "toWitness", message });

@@ -3,6 +3,7 @@ import { compareCert, isNewer, sameCert } from "./epoch.ts";
 import type { Cert } from "./epoch.ts";
 import type { AgentEffect, AgentState, Continuation, Grantor, GuardReport, Phase, SiteRecord } from "./agent-state.ts";
 import type { DisarmClaim, Readiness, Refusal, SiteState } from "./messages.ts";
+import { guardMsFor } from "./timing.ts";
 
 export type To = "witness" | "peer";
 
@@ -196,7 +197,7 @@ export function isWanted({ policy, record, peer }: AgentState): boolean {
 /** Automatic failover away from here is wanted and would be right: also after a lapse, which is what it is for. */
 export function isArmed(s: AgentState): boolean {
   const { phase } = s;
-  const bound = isRunning(s) || phase.type === "Fenced" || phase.type === "Acquiring";
+  const bound = isRunning(s) || phase.type === "Fenced" || (phase.type === "Acquiring" && !phase.ungated);
   if (!bound || !holdsCert(s) || !isWanted(s)) return false;
   // While a disarm is only asked for it stays armed: whoever records it is bound by the record, not by this.
   return !s.keepVeto && !disarmMayBeDurable(s);
@@ -207,8 +208,14 @@ export function effectiveFenceCap(s: AgentState): AgentState["fence"]["cap"] {
   return s.fence.cap === "guard" && (s.keepVeto || !guardsSettled(s)) && !isLeaseFree(s) ? "none" : s.fence.cap;
 }
 
-export function siteState(s: AgentState): SiteState {
-  return s.phase.type;
+/** Whoever adopts goes on ungated while it asks: to the others nothing has changed. */
+export function siteState({ phase }: AgentState): SiteState {
+  return phase.type === "Acquiring" && phase.ungated ? "Adopting" : phase.type;
+}
+
+/** G with the stop that was measured here, where that takes longer than the profile has it. */
+export function guardMsOf({ policy, fence }: AgentState): number {
+  return Math.max(policy.timing.guardMs, guardMsFor(policy.timing, fence.stopBoundMs));
 }
 
 /** A standby is only as good as its data, and never good while it holds writes of its own that are not saved. */

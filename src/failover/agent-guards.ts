@@ -1,7 +1,7 @@
 /** The site's node guards: what they report, what they are told, and where unguarded nodes may be used. */
 import { sameCert } from "./epoch.ts";
 import type { AgentState, GuardReport } from "./agent-state.ts";
-import { heardWithin, holdsCert, isLeaseFree, leaseEndMs } from "./agent-draft.ts";
+import { guardMsOf, heardWithin, holdsCert, isLeaseFree, leaseEndMs } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 import { echoMaxMs } from "./timing.ts";
 import { depose } from "./agent-renew.ts";
@@ -51,10 +51,12 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
  * A copy of the lease that runs out has the stop in it: whoever promised waits for both. What held without a lease, or
  * gated nothing, begins to stop when it says so, and nobody else waits for that.
  */
-function deadAt({ fence, policy }: AgentState, last: GuardReport | undefined, now: number): number {
-  if (last?.mode === "fenced") return last.deadAtMs;
-  if (last?.mode === "leased") return now;
-  return now + Math.max(fence.stopBoundMs, policy.timing.stopBoundMs) / (1 - policy.timing.rho);
+function deadAt(s: AgentState, last: GuardReport | undefined, now: number): number {
+  // Between two reports it may have obeyed a word that let it hold without a lease.
+  const isKnown = last !== undefined && last.applied >= last.freeSeq;
+  if (isKnown && last.mode === "fenced") return last.deadAtMs;
+  if (isKnown && last.mode === "leased") return now;
+  return now + guardMsOf(s);
 }
 
 function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
@@ -117,6 +119,17 @@ function neverGranted(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   const near = heardWithin(s, "witness", windowMs, now);
   if (poll.mode !== "fenced") return near ? "open" : "wait";
   return near && s.peer !== null && now - s.peer.heardAtMs <= windowMs ? "open" : "wait";
+}
+
+/**
+ * Whether pods of the group may be placed on a node whose guard works. Where one that has just been installed still
+ * gates nothing of a group that was granted, and the agent has no verdict for it, whatever started would stop with no
+ * lease.
+ */
+export function mayPlace(s: AgentState, node: string): boolean {
+  if (s.record.cert === null) return true;
+  const report = s.guards[node];
+  return report !== undefined && (report.mode !== "open" || report.known);
 }
 
 /** All guards with pods have been told of the group by this process, and have it on disk. */

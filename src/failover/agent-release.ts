@@ -22,7 +22,7 @@ export function setEnding(d: Draft, ending: boolean): void {
   d.set({ order: null });
 }
 
-/** With every heartbeat until it is answered; a move that is under way comes first. */
+/** With every heartbeat until it is answered; a move that is sealed comes first. */
 export function sendRelease(d: Draft): void {
   const { s } = d;
   const runs = s.phase.type === "Active" || s.phase.type === "Adopting";

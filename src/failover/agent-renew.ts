@@ -7,6 +7,7 @@ import {
   disarmClaim,
   effectiveFenceCap,
   grantorOf,
+  guardMsOf,
   guardsSettled,
   heardWithin,
   holdsCert,
@@ -55,7 +56,7 @@ function renewTo(d: Draft, to: To): Renew {
     generation: s.witnessGeneration,
     echo: grantorOf(s, to).stamp,
     leaseMs: timing.leaseMs,
-    guardMs: timing.guardMs,
+    guardMs: guardMsOf(s),
     opId: openOp(s),
   };
 }

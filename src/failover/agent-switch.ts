@@ -8,6 +8,7 @@ import { gatesClosed } from "./agent-guards.ts";
 import {
   disarmClaim,
   endOrder,
+  guardMsOf,
   heardWithin,
   holdsCert,
   isLeaseFree,
@@ -107,7 +108,7 @@ function sendCaughtUp(d: Draft): void {
   const seal = d.s.record.incoming;
   if (incoming === null || seal === null) return;
   const seq = d.nextSeq("witness", true);
-  const { config, record, witness, policy, fence } = d.s;
+  const { config, record, witness, policy } = d.s;
   const message: CaughtUp = {
     type: "CaughtUp",
     group: config.group,
@@ -119,7 +120,7 @@ function sendCaughtUp(d: Draft): void {
     cert: record.cert,
     echo: witness.stamp,
     leaseMs: policy.timing.leaseMs,
-    guardMs: Math.max(policy.timing.guardMs, fence.stopBoundMs),
+    guardMs: guardMsOf(d.s),
   };
   d.emit({ type: "toWitness", message });
 }

@@ -17,6 +17,7 @@ import { released, sendRelease, setEnding, stepReleased } from "./agent-release.
 import { acknowledged, disarmRules, peerRenewed, renewWhenDue, resumeWarm, settleGuards } from "./agent-renew.ts";
 import {
   afterSeal,
+  callOff,
   committed,
   incomingRule,
   opHeard,
@@ -132,6 +133,8 @@ function handle(d: Draft, event: AgentEvent): boolean {
       return true;
     case "ending":
       setEnding(d, event.ending);
+      // It would end at the other site, which has just started it, and where nobody has deleted it.
+      if (event.ending && d.s.phase.type === "Quiescing") callOff(d, d.s.phase, "the group was deleted");
       return true;
     case "fromWitness":
       return fromWitness(d, event.message);

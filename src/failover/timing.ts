@@ -133,6 +133,11 @@ export function smallestGuardMs(inputs: TimingInputs): number {
   return Math.ceil((1 + rho) * (tickMs / (1 - rho) + latenessMs + stopMs + epsilonMs) - 1e-6);
 }
 
+/** The same for a measured τ + P + S. */
+export function guardMsFor(inputs: TimingInputs, stopBoundMs: number): number {
+  return smallestGuardMs({ ...inputs, latenessMs: 0, stopMs: stopBoundMs - inputs.tickMs });
+}
+
 /** What is wrong with these inputs, one sentence each; empty when they can be used. */
 export function timingProblems(inputs: TimingInputs): string[] {
   const problems: string[] = [];

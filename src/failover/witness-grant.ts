@@ -1,7 +1,7 @@
 /** Whether the witness grants: every rule that a new epoch has to pass, each with the reason a person will read. */
 import { compareCert, formatCert } from "./epoch.ts";
 import type { SiteName } from "./epoch.ts";
-import type { Acquire, Refusal, RefusalCode } from "./messages.ts";
+import type { Acquire, Refusal, RefusalCode, SiteState } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
 import type { Heard, WitnessGroup, WitnessInstance } from "./witness-state.ts";
 
@@ -109,8 +109,9 @@ function decideTakeover(state: WitnessGroup, message: Acquire, now: number, inst
       refusal("Veto", `${holder} runs without a lease; only a person who knows that it is off can move the group`),
     );
   }
-  // It began anew while this store forgot that it had let go: nothing there obeys the old certificate.
-  if (state.heard[holder]?.state === "Adopting" && state.unclaimed === null) {
+  // Its first grant never arrived, or it began anew while this store forgot that it had let go: nothing there obeys this
+  // certificate, and nothing there stops.
+  if (state.heard[holder]?.state === "Adopting") {
     return no(refusal("Veto", `${holder} runs it without a gate; if it is off, use force-fenced`));
   }
   const leftMs = state.promiseUntilMs - now;
@@ -171,6 +172,8 @@ function lagOf(state: WitnessGroup, message: Acquire, now: number): number | nul
   return Math.round(message.lagMs + Math.max(0, message.silentMs - holderSilentMs));
 }
 
+const otherRuns: ReadonlySet<SiteState> = new Set(["Acquiring", "Adopting", "Active", "Quiescing"]);
+
 /**
  * The holder wants to run again after a lapse or a cold boot. The other site must be heard *after* this was asked,
  * proven by its echo: it may have been forced by a person in the meantime.
@@ -206,7 +209,7 @@ function decideResume(state: WitnessGroup, message: Acquire, now: number): Grant
     const reason = `${other} must be heard first, since it may have been forced to take over; if it is off, use force-fenced`;
     return no(refusal("OtherNotHeard", reason, message.leaseMs / 8), asked);
   }
-  if (heard.state === "Acquiring" || heard.state === "Active" || heard.state === "Quiescing") {
+  if (otherRuns.has(heard.state)) {
     return no(refusal("OtherNotHeard", `${other} is ${heard.state}`, message.leaseMs / 8), asked);
   }
   return { refused: null, asked: null, voids: unseals };

@@ -3,6 +3,7 @@ import { formatCert, sameCert } from "./epoch.ts";
 import type { Abort, CaughtUp, Refusal, Release, SwitchPrepare } from "./messages.ts";
 import { grantTo, hearEcho, withoutSwitchingPatch } from "./witness-draft.ts";
 import type { Draft } from "./witness-draft.ts";
+import { echoMaxMs } from "./timing.ts";
 import { recovering, refusal, seesReady } from "./witness-grant.ts";
 
 export function switchRefused(draft: Draft, message: SwitchPrepare | CaughtUp | Release, refused: Refusal): void {
@@ -54,9 +55,14 @@ export function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): vo
   if (!outdated) hearEcho(draft, message);
   const { state } = draft;
   const { record } = state;
-  const { opId, nonce, seq, group, site, leaseMs, guardMs } = message;
+  const { opId, nonce, seq, group, site, leaseMs, guardMs, echo } = message;
   if (outdated || state.blocked !== null || recovering(state)) {
     switchRefused(draft, message, refusal("Recovering", "the witness cannot decide now", message.leaseMs / 4));
+    return;
+  }
+  // What has lain here says nothing of the target now, which may have been set back and promised to the source since.
+  if (echo === null || echo.by !== draft.instance.by || draft.now - echo.timeMs > echoMaxMs(leaseMs)) {
+    switchRefused(draft, message, refusal("NoEcho", `${site} has not shown that it hears the witness now`));
     return;
   }
   const again =

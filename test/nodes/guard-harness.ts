@@ -69,6 +69,10 @@ export class ScriptedSide implements GuardedSide {
     };
   }
 
+  mayPlace(): boolean {
+    return true;
+  }
+
   setNodes(): void {}
   setFence(): void {}
 

@@ -69,7 +69,7 @@ export class AgentHost {
     const step = this.world.reducers.bootAgent(config, record, this.now(), this.site.heldOn(g));
     this.states[g] = step.state;
     this.effects(g, step.effects);
-    this.step(g, { type: "fence", cap: this.site.fenceCap, stopBoundMs: 0 });
+    this.step(g, { type: "fence", cap: this.site.fenceCap, stopBoundMs: this.world.stopBoundMs });
     if (this.site.ending[g] === true) this.step(g, { type: "ending", ending: true });
     const data = this.site.data.kept(g, record.cert);
     if (data !== null) this.step(g, data);

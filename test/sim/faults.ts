@@ -340,7 +340,7 @@ function configure(world: World, fault: Extract<Fault, { kind: "policy" | "fence
   const site = world.sites[fault.site];
   site.fenceCap = fault.cap;
   for (const agent of site.agents) {
-    for (const g of world.groups) agent.feed(g, { type: "fence", cap: fault.cap, stopBoundMs: 0 });
+    for (const g of world.groups) agent.feed(g, { type: "fence", cap: fault.cap, stopBoundMs: world.stopBoundMs });
   }
 }
 

@@ -38,6 +38,8 @@ export interface Mutant {
 const one = (file: string, find: string, put: string): Change[] => [{ file, find, put }];
 
 /** Texts that a mutant and its pair share. */
+const lainThere = one("witness-switch.ts", "draft.now - echo.timeMs > echoMaxMs(leaseMs)", "draft.now < 0");
+const placedAnywhere = one("agent-guards.ts", ' && (report.mode !== "open" || report.known)', "");
 const needNotHear = ["state.record.sites.some((site)", "state.record.sites.every((site)"] as const;
 const promiseInFlight = [
   `if (s.phase.type !== "Standby") {`,
@@ -174,12 +176,7 @@ export const mutants: readonly Mutant[] = [
         "if (heard === undefined || heard.echoMs === null || heard.echoMs < asked.atMs) {",
         "if (heard !== undefined && (heard.echoMs === null || heard.echoMs < asked.atMs)) {",
       ),
-      ...one("witness-grant.ts", `if (heard.state === "Acquiring" ||`, `if (heard?.state === "Acquiring" ||`),
-      ...one(
-        "witness-grant.ts",
-        `heard.state === "Active" || heard.state === "Quiescing") {`,
-        `heard?.state === "Active" || heard?.state === "Quiescing") {`,
-      ),
+      ...one("witness-grant.ts", "otherRuns.has(heard.state)", "heard !== undefined && otherRuns.has(heard.state)"),
       ...one("witness-grant.ts", "`${other} is ${heard.state}`", "`${other} is ${heard?.state}`"),
     ],
     scenarios: ["hole-forced-then-disk-lost"],
@@ -354,8 +351,7 @@ export const mutants: readonly Mutant[] = [
     name: "what was stopped may start again",
     rule: "R7: keep down",
     changes: one("guard.ts", `if (answer.verdict === "deny" || order === "conflict") {`, `if (order === "conflict") {`),
-    scenarios: ["hole-"],
-    seeds: { mode: "extremal", count: 3000 },
+    scenarios: ["case-failback"],
   },
   {
     name: "force-fenced with the same epoch",
@@ -657,18 +653,41 @@ export const mutants: readonly Mutant[] = [
     rule: "R7: fail closed",
     changes: one("guard.ts", 'if (!isUsable && state.mode === "open") return judged;', ""),
     scenarios: ["hole-new-guard-slow"],
-    seeds: { mode: "extremal", count: 1, from: 20651 },
+    equivalent: "no pod is placed beside a guard that does not know of the group; see the pair",
+  },
+  {
+    name: "pair: a guard that is new learns from what it cannot use, and pods are placed beside it",
+    rule: "R7: fail closed",
+    changes: [...one("guard.ts", 'if (!isUsable && state.mode === "open") return judged;', ""), ...placedAnywhere],
+    scenarios: ["hole-new-guard-slow", "hole-new-guard-after-lease"],
   },
   {
     name: "a guard that is new waits with an agent that is",
     rule: "R7: fail closed",
     changes: one("agent-guards.ts", 'isNewTo(s, poll) && !isAsking(s, now) ? "deny" : "wait"', '"wait"'),
     scenarios: ["hole-new-guard-unknown"],
+    equivalent: "no pod is placed beside a guard that does not know of the group; see the pair",
+  },
+  {
+    name: "pair: a guard that is new waits with an agent that is, and pods are placed beside it",
+    rule: "R7: fail closed",
+    changes: [
+      ...one("agent-guards.ts", 'isNewTo(s, poll) && !isAsking(s, now) ? "deny" : "wait"', '"wait"'),
+      ...placedAnywhere,
+    ],
+    scenarios: ["hole-new-guard-unknown"],
   },
   {
     name: "a target promises under the epoch of a seal that it has",
     rule: "R4: nothing is promised under a sealed epoch",
     changes: one("agent-renew.ts", ...promiseSealed),
+    scenarios: ["hole-restored-after-seal"],
+    equivalent: "what the target has said of that seal is not fresh when its promise is in force; see the pair",
+  },
+  {
+    name: "pair: a target promises under the epoch of a seal that it has, and what has lain at the witness counts",
+    rule: "R4 with R3",
+    changes: [...one("agent-renew.ts", ...promiseSealed), ...lainThere],
     scenarios: ["hole-restored-after-seal"],
   },
   {
@@ -756,6 +775,61 @@ export const mutants: readonly Mutant[] = [
     rule: "S: the stop is waited for",
     changes: one("agent-draft.ts", "|| report.isDown", '|| report.mode === "fenced"'),
     scenarios: ["hole-stopped-late"],
+  },
+  {
+    name: "pods are placed where a guard is, whatever it knows of the group",
+    rule: "coverage: every guard",
+    changes: placedAnywhere,
+    scenarios: ["hole-new-guard-after-lease"],
+  },
+  {
+    name: "who asks for what runs ungated says that it asks",
+    rule: "R2: nothing is stopped before the first grant",
+    changes: one(
+      "agent-draft.ts",
+      'phase.type === "Acquiring" && phase.ungated ? "Adopting" : phase.type',
+      "phase.type",
+    ),
+    scenarios: ["hole-adopting-asks"],
+    equivalent: "whoever asks for what runs ungated is not armed; see the pair",
+  },
+  {
+    name: "pair: who asks for what runs ungated says that it asks, and is armed",
+    rule: "R2: nothing is stopped before the first grant",
+    changes: [
+      ...one("agent-draft.ts", 'phase.type === "Acquiring" && phase.ungated ? "Adopting" : phase.type', "phase.type"),
+      ...one("agent-draft.ts", '(phase.type === "Acquiring" && !phase.ungated)', 'phase.type === "Acquiring"'),
+    ],
+    scenarios: ["hole-adopting-asks"],
+  },
+  {
+    name: "a first grant that never arrived may be taken over",
+    rule: "R2: nothing is stopped before the first grant",
+    changes: one(
+      "witness-grant.ts",
+      'state.heard[holder]?.state === "Adopting"',
+      'state.heard[holder]?.state === "Adopting" && state.unclaimed === null',
+    ),
+    scenarios: ["hole-adopting-moved"],
+  },
+  {
+    name: "a measured stop is promised as it is",
+    rule: "timing 3",
+    changes: one("agent-draft.ts", "guardMsFor(policy.timing, fence.stopBoundMs)", "fence.stopBoundMs"),
+    scenarios: ["hole-slow-stop"],
+  },
+  {
+    name: "the witness commits on what has lain there",
+    rule: "R3: a fresh echo",
+    changes: lainThere,
+    scenarios: ["hole-seal-stale"],
+  },
+  {
+    name: "a deleted group is moved before it ends",
+    rule: "release",
+    changes: one("agent.ts", 'event.ending && d.s.phase.type === "Quiescing"', "event.type === null"),
+    scenarios: [],
+    seeds: { mode: "dense", count: 1, from: 2012900 },
   },
 ];
 

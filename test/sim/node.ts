@@ -35,8 +35,8 @@ export class Node {
   /** Mutant of the host: how much later than that its guard wakes up. */
   lateFactor = 1;
   guarded: boolean;
-  /** Its guard has been heard by an agent of the site: pods may be placed here. */
-  heard: boolean;
+  /** Pods of the group may be placed here: its guard has been heard by an agent of the site, and keeps them. */
+  readonly placeable: boolean[] = [];
   states: (GuardState | null)[] = [];
   /** On disk. */
   records: (GuardRecord | null)[] = [];
@@ -53,7 +53,6 @@ export class Node {
     this.index = index;
     this.name = `${site.key}-${index}`;
     this.guarded = guarded;
-    this.heard = guarded;
     const { world } = this;
     this.machine = new Machine(this.name, world.clock());
     this.guard = new Process(`guard-${this.name}`, this.machine, world.queue, () => this.tick());
@@ -61,6 +60,7 @@ export class Node {
     for (const g of world.groups) {
       this.states[g] = null;
       this.records[g] = null;
+      this.placeable[g] = guarded;
       this.pods[g] = {
         bound: false,
         running: false,
@@ -188,7 +188,8 @@ export class Node {
    */
   excuse(): void {
     const { timing, t } = this.world;
-    const until = t + (timing.electionMs + timing.leaseMs + timing.guardMs) / (1 - timing.rho);
+    const until =
+      t + (timing.electionMs + timing.leaseMs + timing.guardMs + this.world.stopMs - timing.stopMs) / (1 - timing.rho);
     for (const pod of this.pods) pod.excusedUntil = until;
   }
 
@@ -256,7 +257,7 @@ export class Node {
     pod.deadmanMs = Math.min(pod.deadmanMs, this.now());
     if (!pod.running) return;
     pod.stopping = true;
-    this.stopWithin(g, world.timing.stopMs);
+    this.stopWithin(g, world.stopMs);
   }
 
   /** The pod's processes are gone after up to this long. */
@@ -320,7 +321,7 @@ export class Node {
     pod.bound = false;
     if (pod.running && !pod.stopping) {
       pod.stopping = true;
-      this.stopWithin(g, this.world.timing.stopMs);
+      this.stopWithin(g, this.world.stopMs);
     }
   }
 

@@ -24,6 +24,8 @@ export interface WorldOptions {
   readonly automatic: boolean;
   readonly cooldownMs: number;
   readonly maxLagMs: number;
+  /** Pods take up to this long to die, as the guards have measured; 0 for what the profile has. */
+  readonly measuredStopMs: number;
 }
 
 export const defaultOptions: WorldOptions = {
@@ -36,6 +38,7 @@ export const defaultOptions: WorldOptions = {
   automatic: true,
   cooldownMs: 0,
   maxLagMs: 30_000,
+  measuredStopMs: 0,
 };
 
 export const nodesPerSite = 3;

@@ -141,7 +141,10 @@ export class Oracle {
         this.covered.set(name, world.t);
       const coveredAtMs = this.covered.get(name) ?? 0;
       // A guard's copy is never longer than the agent's lease; what the sample can miss is one sample.
-      const bound = (timing.stopBoundMs + timing.epsilonMs) / (1 - timing.rho) + 2 * SAMPLE_MS + leaseMs;
+      const bound =
+        (timing.stopBoundMs + world.stopMs - timing.stopMs + timing.epsilonMs) / (1 - timing.rho) +
+        2 * SAMPLE_MS +
+        leaseMs;
       const nodes = site.nodes.filter(
         (node) => knowsOf(site, node, g) && node.isRunning(g) && node.pod(g).excusedUntil < world.t,
       );

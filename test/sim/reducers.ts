@@ -3,6 +3,7 @@ import { pathToFileURL } from "node:url";
 import { join } from "node:path";
 import type * as Agent from "../../src/failover/agent.ts";
 import type * as AgentStateModule from "../../src/failover/agent-state.ts";
+import type * as AgentGuards from "../../src/failover/agent-guards.ts";
 import type * as Guard from "../../src/failover/guard.ts";
 import type * as Timing from "../../src/failover/timing.ts";
 import type * as Witness from "../../src/failover/witness.ts";
@@ -11,6 +12,7 @@ export interface Reducers {
   readonly bootAgent: typeof Agent.bootAgent;
   readonly stepAgent: typeof Agent.stepAgent;
   readonly nextWakeAgent: typeof Agent.nextWakeAgent;
+  readonly mayPlace: typeof AgentGuards.mayPlace;
   readonly bootGuard: typeof Guard.bootGuard;
   readonly stepGuard: typeof Guard.stepGuard;
   readonly nextWakeGuard: typeof Guard.nextWakeGuard;
@@ -25,6 +27,7 @@ export interface Reducers {
 /** Loads them from a folder that looks like src/failover. */
 export async function loadReducers(folder: string): Promise<Reducers> {
   const load = async (file: string): Promise<Partial<Reducers>> => import(pathToFileURL(join(folder, file)).href);
-  const parts = await Promise.all(["agent.ts", "agent-state.ts", "guard.ts", "timing.ts", "witness.ts"].map(load));
+  const files = ["agent.ts", "agent-guards.ts", "agent-state.ts", "guard.ts", "timing.ts", "witness.ts"];
+  const parts = await Promise.all(files.map(load));
   return Object.assign({}, ...parts.map((part) => ({ ...part }))) as Reducers;
 }

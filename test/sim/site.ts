@@ -322,9 +322,9 @@ export class Site {
     }
   }
 
-  /** Admission on binding: only nodes whose guard has been heard, unless unguarded ones are allowed. */
+  /** Admission on binding: only nodes whose guard keeps the group's pods, unless unguarded ones are allowed. */
   private mayBind(node: Node, g: number): boolean {
-    if (node.heard || this.unguardedAllowed[g] === true) return true;
+    if (node.placeable[g] === true || this.unguardedAllowed[g] === true) return true;
     return this.leaseHolder?.states[g]?.record.cert === null;
   }
 
@@ -332,7 +332,8 @@ export class Site {
     const leader = this.leader();
     if (leader === undefined || !node.machine.up) return;
     leader.guardPolled(g, poll, (said) => {
-      node.heard = true;
+      const state = leader.states[g];
+      if (state) node.placeable[g] = this.world.reducers.mayPlace(state, node.name);
       answer(said);
     });
   }

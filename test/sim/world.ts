@@ -65,6 +65,18 @@ export class World {
     for (const key of siteKeys) this.sites[key].begin();
   }
 
+  /** S: what a pod takes to die, at most. */
+  get stopMs(): number {
+    return Math.max(this.timing.stopMs, this.options.measuredStopMs);
+  }
+
+  /** τ + P + S as the guards have measured it; 0 where they have not. */
+  get stopBoundMs(): number {
+    const { tickMs, latenessMs } = this.timing;
+    const { measuredStopMs } = this.options;
+    return measuredStopMs === 0 ? 0 : tickMs + latenessMs + measuredStopMs;
+  }
+
   /** A clock as this mode has them. */
   clock(): Clock {
     const { random, timing } = this;

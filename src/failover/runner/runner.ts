@@ -12,6 +12,7 @@ import type {
   Policy,
   SiteRecord,
 } from "../agent-state.ts";
+import { mayPlace } from "../agent-guards.ts";
 import { bootAgent, nextWakeAgent, stepAgent } from "../agent.ts";
 import { formatCert } from "../epoch.ts";
 import type { FenceCap, GuardAnswer, GuardPoll, Readiness } from "../messages.ts";
@@ -197,6 +198,11 @@ export class FailoverRunner {
     this.#answer = undefined;
     this.#feed({ type: "guard", poll });
     return this.#answer;
+  }
+
+  /** Whether pods of the group may be placed on a node whose guard works. */
+  mayPlace(node: string): boolean {
+    return mayPlace(this.#state, node);
   }
 
   /** What `status` shows. */

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { formatEpoch } from "../../../src/failover/epoch.ts";
 import { eventually } from "../rpc/pair.ts";
 import { outcomeOf, overlapMs } from "./site.ts";
+import { systemClock } from "../../../src/clock.ts";
 import { slackMs, timing, Trio, type SiteName } from "./trio.ts";
 
 const epochAt = (trio: Trio, name: SiteName) => {
@@ -15,6 +16,9 @@ describe.concurrent("a person's order", () => {
     await using trio = await Trio.start({ policy: { automatic: false } });
     await eventually(() => trio.sites.west.following?.holder === "east", 15_000);
     const epoch = epochAt(trio, "west");
+    // The witness has heard that its grant has arrived: what may run on without it is not moved.
+    const followedAtMs = systemClock.monotonicMs();
+    await eventually(() => trio.agent("east").runner.state.witness.promisedAtMs > followedAtMs);
     await trio.killSite("east");
     const { runner } = trio.agent("west");
     runner.command({ verb: "failover", to: "west", epoch: "1.1", nonce: "typo" });

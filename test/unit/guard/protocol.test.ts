@@ -63,6 +63,12 @@ class Side implements GuardedSide {
     };
   }
 
+  /** As the protocol has it of a granted group: a guard that gates nothing yet keeps no pods. */
+  mayPlace(node: string): boolean {
+    const last = this.polls.findLast((each) => each.node === node);
+    return last !== undefined && last.mode !== "open";
+  }
+
   setNodes(nodes: SiteNodes): void {
     this.nodes = nodes;
   }
@@ -200,6 +206,18 @@ describe("a group's fence is", () => {
     await ask(desk, report({ node: "n2", polls: [poll({ node: "n2" })] }));
     expect(side.fence?.cap).toBe("guard");
     expect(side.nodes).toEqual({ all: ["n1", "n2"], withPods: ["n1", "n2"], guarded: ["n1", "n2"] });
+  });
+
+  it("its guards, and its pods are placed on a node only when its guard keeps them", async () => {
+    const side = new Side();
+    const desk = deskFor(side);
+    desk.setNodes([ready("n1"), ready("n2")]);
+    await ask(desk, report());
+    await ask(desk, report({ node: "n2", polls: [poll({ node: "n2", mode: "open" })] }));
+    expect(side.fence?.cap).toBe("guard");
+    expect(side.nodes?.guarded).toEqual(["n1"]);
+    await ask(desk, report({ node: "n2", polls: [poll({ node: "n2", seq: 8 })] }));
+    expect(side.nodes?.guarded).toEqual(["n1", "n2"]);
   });
 
   it("no guard's business where guards cannot tell its pods from others", async () => {
