@@ -38,8 +38,7 @@ export class GroupGuarding implements GuardedSide {
 
   mayPlace(node: string): boolean {
     // Of what is not theirs to stop guards say nothing.
-    const { namespaces = [] } = this.guarded() ?? {};
-    return namespaces.length === 0 || this.#rooms.protocol.mayPlace(node);
+    return this.#rooms.protocol.mayPlace(node) || (this.guarded()?.namespaces.length ?? 0) === 0;
   }
 
   setFence(fence: Fence): void {
