@@ -35,7 +35,7 @@ export class GroupGate {
     if (subject !== undefined) gates.cover(name, subject);
   }
 
-  /** The nodes whose guards work. */
+  /** The nodes whose guards work and keep the group's pods. */
   setGuarded(nodes: readonly string[]): void {
     this.#guarded = nodes;
     this.#place();

@@ -399,7 +399,7 @@ export class GroupRuntime {
 
   /** The protocol is over for the group. Resolves with whether one of its name is here, to begin anew. */
   async #released(held: boolean): Promise<boolean> {
-    // Only a lease that ran out in the last moment can have taken it down; nobody else will run it.
+    // A lease that ran out, or a switchover that was called off, in the last moment; nobody else will run it.
     if (held && readOrigin(this.journal) === "held") await this.#rooms.host.bringBack(this.#options);
     this.#rooms.ending.released();
     const isBack = this.object !== undefined && !this.orphaned;

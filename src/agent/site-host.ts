@@ -4,7 +4,7 @@ import type { ProtectionGroup } from "../config/group.ts";
 import type { CommandOutcome, Notice, StartGoal } from "../failover/runner/actions.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { KeyAndHash } from "../stream/doors.ts";
-import type { Log } from "../telemetry/log.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
 import { lowestEpoch, type ActionHost, type FinalDigest, type StartOutcome } from "./group-actions.ts";
 import type { GroupGate } from "./group-gate.ts";
 import type { GroupSpecs } from "./group-spec.ts";
@@ -169,10 +169,15 @@ export class SiteHost implements ActionHost {
     const { holding, gate, journal, applier, log, parts } = this.#rooms;
     await holding.stop();
     for (;;) {
-      await gate.open({ signal });
-      const { failed } = await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
-      if (failed.length === 0) break;
-      log.warn({ failed: failed.length }, "objects of an ended group could not be brought back; trying again");
+      try {
+        await gate.open({ signal });
+        const { failed } = await applier.release({ epoch: journal.epoch() ?? lowestEpoch, signal });
+        if (failed.length === 0) break;
+        log.warn({ failed: failed.length }, "objects of an ended group could not be brought back; trying again");
+      } catch (error) {
+        signal.throwIfAborted();
+        log.warn({ error: safeError(error) }, "an ended group could not be brought back; trying again");
+      }
       await parts.clock.sleep(bringBackPauseMs, { signal });
     }
     await writeOrigin(journal, "own");

@@ -10,7 +10,10 @@ import { backoffMs, type Clock, type Random } from "../clock.ts";
 /** What became of one run. */
 export type Outcome =
   | { readonly kind: "done" }
-  /** Tried again after a backoff that grows with each attempt, or sooner when {@link KeyedQueue.wake} names `need`. */
+  /**
+   * Tried again after a backoff that grows until something new is known of the key, or sooner when
+   * {@link KeyedQueue.wake} names `need`.
+   */
   | { readonly kind: "retry"; readonly need?: string | undefined; readonly slow?: boolean | undefined }
   /** Not the key's fault (the API server is away): tried again with everything else after a short pause. */
   | { readonly kind: "pause" };

@@ -295,7 +295,8 @@ export class Merger {
     }
     if (this.#work.isPast(key, live)) return undefined;
     const known = this.#local.note(key, live);
-    this.#queue.wake(key);
+    // What is on its way out is nothing to go on with.
+    if (live.metadata.deletionTimestamp === undefined) this.#queue.wake(key);
     if (this.#local.singles.has(key) || isSurged(key)) this.#add(key);
     return known === undefined ? undefined : offered(key, known, live);
   }

@@ -1,4 +1,4 @@
-import { heardWithin, holdsCert, isRunning } from "../agent-draft.ts";
+import { heardWithin, holdsCert, siteState } from "../agent-draft.ts";
 import type { AgentState } from "../agent-state.ts";
 import { formatEpoch } from "../epoch.ts";
 import type { Refusal, RefusalCode, SiteState } from "../messages.ts";
@@ -29,12 +29,14 @@ const forWitness: ReadonlySet<RefusalCode> = new Set(["NotArmed", "NotReady", "L
 /** A site that says this of itself runs the group, or is about to know. */
 const runs: ReadonlySet<SiteState> = new Set(["Active", "Quiescing", "Adopting", "Acquiring", "Unknown"]);
 
+/** One that is stopped, or waits to be granted the group, is in none of these. */
+const runsOrMay: ReadonlySet<SiteState> = new Set(["Active", "Quiescing", "Adopting", "Unknown", "Released"]);
+
 /** What only a person can end, told once everything that could have ended it by itself has had its time. */
 export function whatBlocks(state: AgentState, nowMs: number): Blocked | undefined {
   const { phase, record, config, policy } = state;
   if (phase.type === "Blocked") return { code: "Blocked", message: `${phase.reason}; ${phase.action}` };
-  const mayRun = isRunning(state) || phase.type === "Adopting" || phase.type === "Unknown" || phase.type === "Released";
-  if (mayRun || record.cert === null || !seemsStopped(state, nowMs)) return undefined;
+  if (runsOrMay.has(siteState(state)) || record.cert === null || !seemsStopped(state, nowMs)) return undefined;
   const found = obstacle(state, nowMs);
   if (found === undefined) return undefined;
   const { group, site, peer: other } = config;

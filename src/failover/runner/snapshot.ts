@@ -8,6 +8,7 @@ import {
   isRunning,
   isWanted,
   readiness,
+  siteState,
 } from "../agent-draft.ts";
 import type { FenceCap, Readiness, Refusal, SiteState } from "../messages.ts";
 import type { ActionStatus } from "./action-queue.ts";
@@ -86,14 +87,14 @@ export interface SnapshotInput {
 
 export function takeSnapshot(input: SnapshotInput): FailoverSnapshot {
   const { state, nowMs, links } = input;
-  const { config, record, phase } = state;
+  const { config, record } = state;
   const notArmed = whyNotArmed(state, nowMs);
   const blocked = whatBlocks(state, nowMs);
   return {
     group: config.group,
     site: config.site,
     peer: config.peer,
-    state: phase.type,
+    state: siteState(state),
     reason: reasonOf(state, blocked),
     blocked,
     epoch: record.cert === null ? undefined : formatEpoch(record.cert.epoch),

@@ -79,6 +79,12 @@ describe("from what a site knows", () => {
     expect(whatBlocks(waiting, timing.startBoundMs - 1)).toBeUndefined();
   });
 
+  it("and never while what runs there is asked for again: nothing of it is stopped", () => {
+    const asks = { type: "Acquiring", kind: "resume", nonce: "n", sentAtMs: 0, lastSentAtMs: 0 } as const;
+    expect(whatBlocks({ ...waiting, phase: { ...asks, ungated: false } }, later)).toBeDefined();
+    expect(whatBlocks({ ...waiting, phase: { ...asks, ungated: true } }, later)).toBeUndefined();
+  });
+
   it("and never while the other site says that it runs", () => {
     for (const state of ["Active", "Quiescing", "Acquiring"] as const) {
       expect(whatBlocks({ ...fenced, peer: peerThat(state, later) }, later)).toBeUndefined();
