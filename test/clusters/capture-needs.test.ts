@@ -227,7 +227,7 @@ test("custom resources bring their definition, also one that is created while th
   const crd = definitionOf({ group, kind, plural: `toys${process.pid}` });
   const follower = east.source.capture(ns, selecting({ namespaces: { names: [ns] } }));
   await follower.capture.whenSynced({ signal: east.source.signal });
-  await east.writer.apply(crd);
+  const { uid } = (await east.writer.apply(crd)).metadata;
   const toy: KubeObject = {
     apiVersion: `${group}/v1`,
     kind,
@@ -240,8 +240,8 @@ test("custom resources bring their definition, also one that is created while th
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, crd, toy)));
     await east.writer.delete(crd);
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space)));
-    // Defined anew before anybody may have noticed that it was gone.
-    await eventually(async () => east.writer.apply(crd));
+    // Defined anew before anybody may have noticed that it was gone; one that is on its way out takes changes, too.
+    await eventually(async () => expect((await east.writer.apply(crd)).metadata.uid).not.toBe(uid));
     await eventually(async () => east.writer.apply(toy));
     await eventually(() => expect(keysOf(follower, ns)).toEqual(keysOfObjects(space, crd, toy)));
   } finally {

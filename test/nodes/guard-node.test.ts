@@ -242,13 +242,16 @@ test("the listing says what would be stopped, and removing the guard lets everyt
   const program = new URL("../../src/main.ts", import.meta.url).pathname;
   const holder = await holderOf(bed.dir, "east");
   const inSite = ["nsenter", "-t", String(holder), "-n", "-m", "-p", "--", process.execPath, program, "guard"];
-  const listing = await run([...inSite, "--config", configPath, "--once"]);
+  const list = () => run([...inSite, "--config", configPath, "--once"]);
+  const listing = await list();
   expect(listing).toMatch(/shop +shop +leased/);
   expect(listing).toMatch(/shop\/web-\S+ +\d+ +10\.150\.\S+ +would be killed/);
   side.word = { verdict: "deny", cert: certOf(5) };
   await stopped();
+  // There is something to hold back only when the kubelet has started the pod again, which takes its time.
+  await expect.poll(list, { timeout: patienceMs, interval: 1000 }).toMatch(/held back/);
   await bed.faults.kill("east/guard");
-  expect(await run([...inSite, "--config", configPath, "--once"])).toMatch(/held back/);
+  expect(await list()).toMatch(/held back/);
   expect(await run([...inSite, "--config", configPath, "--remove"])).toContain("forgotten: shop");
   await runsAgain();
 });
