@@ -100,7 +100,7 @@ export class GuardDesk implements GuardHandlers {
   /**
    * A group's protocol begins, knowing nothing: what it is to go by until it is told of the site's nodes, which follows
    * with the next review. A stop that a former process has measured as longer comes back with the first report of the
-   * node's guard, in the same turn; until every guard has been heard nobody counts on them.
+   * node's guard: the protocol hears of it right after that report, not with it.
    */
   begin(group: string, stopBoundMs: number): Fence {
     this.#told.delete(group);

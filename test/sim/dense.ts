@@ -4,7 +4,7 @@
  * is where rules meet that nobody has thought of together.
  */
 import type { Entry, Fault, Plan } from "./faults.ts";
-import { ends } from "./network.ts";
+import { drawLink } from "./network.ts";
 import { defaultOptions } from "./options.ts";
 import type { SiteKey, WorldOptions } from "./options.ts";
 import { Random } from "./random.ts";
@@ -66,8 +66,7 @@ function drawMove(random: Random, startMs: number): Entry[] {
 function draw(random: Random): Fault {
   const site: SiteKey = random.pick(["east", "west"]);
   const other: SiteKey = random.pick(["east", "west"]);
-  const from = random.pick(ends);
-  const to = random.pick(ends.filter((end) => end !== from) as [(typeof ends)[number]]);
+  const { from, to } = drawLink(random);
   const forMs = Math.round(random.between(500, 10_000));
   const longerMs = Math.round(random.between(1000, 20_000));
   return random.pick<Fault>([

@@ -3,7 +3,7 @@ import type { FenceCap } from "../../src/failover/messages.ts";
 import { generateDense } from "./dense.ts";
 import { Random } from "./random.ts";
 import type { Entry, Fault, Plan } from "./faults.ts";
-import { ends } from "./network.ts";
+import { drawLink } from "./network.ts";
 import { defaultOptions, nodesPerSite } from "./options.ts";
 import type { Mode, SiteKey, WorldOptions } from "./options.ts";
 
@@ -84,8 +84,7 @@ function draw(random: Random, mode: Mode): Fault {
   const site: SiteKey = random.pick(["east", "east", "west"]);
   const forMs = duration(random);
   const index = random.integer(nodesPerSite);
-  const from = random.pick(ends);
-  const to = random.pick(ends.filter((end) => end !== from) as [(typeof ends)[number]]);
+  const { from, to } = drawLink(random);
   const at: SiteKey = random.pick(["east", "west"]);
   const target: SiteKey = random.pick(["east", "west", "west"]);
   const frozen: Fault[] = [

@@ -1,8 +1,15 @@
 /** The three links between two sites and the witness: each direction can be cut, slow or lossy. */
+import type { Random } from "./random.ts";
 import type { World } from "./world.ts";
 
 export const ends = ["east", "west", "witness"] as const;
 export type End = (typeof ends)[number];
+
+/** Any direction between two of them. */
+export function drawLink(random: Random): { from: End; to: End } {
+  const from = random.pick(ends);
+  return { from, to: random.pick(ends.filter((end) => end !== from) as [End]) };
+}
 
 interface Direction {
   cuts: number;
