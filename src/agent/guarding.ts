@@ -42,10 +42,7 @@ export class GroupGuarding implements GuardedSide {
   }
 
   setFence(fence: Fence): void {
-    const { gate, protocol } = this.#rooms;
-    // When guards are no longer what stops the group, its pods wait for the protocol's word to be elsewhere.
-    if (fence.cap === "guard") gate.allowUnguarded(false);
-    protocol.setFence(fence);
+    this.#rooms.protocol.setFence(fence);
   }
 
   setNodes({ guarded, ...nodes }: SiteNodes): void {

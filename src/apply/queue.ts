@@ -46,8 +46,6 @@ interface Entry {
   /** Tries since something new was known: what the backoff grows with. */
   backoff: number;
   need: string | undefined;
-  /** Needs that came while this ran, too late for what it had begun: it may fail for one of them all the same. */
-  readonly came: Set<string>;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -56,7 +54,8 @@ export class KeyedQueue<K extends string> {
   readonly #lanes: PQueue;
   readonly #entries = new Map<K, Entry>();
   readonly #needs = new Map<string, Set<K>>();
-  readonly #running = new Set<Entry>();
+  /** By running key: needs that came meanwhile, too late for what it had begun: it may fail for one all the same. */
+  readonly #cameMeanwhile = new Map<K, Set<string>>();
   #resume: NodeJS.Timeout | undefined;
   #stopped = false;
   #waiting = 0;
@@ -85,14 +84,7 @@ export class KeyedQueue<K extends string> {
     if (this.#stopped) return;
     const known = this.#entries.get(key);
     if (known === undefined) {
-      const fresh = {
-        again: false,
-        attempt: 0,
-        backoff: 0,
-        need: undefined,
-        came: new Set<string>(),
-        timer: undefined,
-      };
+      const fresh = { again: false, attempt: 0, backoff: 0, need: undefined, timer: undefined };
       this.#entries.set(key, { phase: "ready", ...fresh });
       this.#schedule(key);
       return;
@@ -103,7 +95,7 @@ export class KeyedQueue<K extends string> {
 
   /** Something that keys may be waiting for has come: those that named it are tried now. */
   wake(need: string): void {
-    for (const entry of this.#running) entry.came.add(need);
+    for (const came of this.#cameMeanwhile.values()) came.add(need);
     for (const key of this.#needs.get(need) ?? []) {
       const entry = this.#entries.get(key);
       if (entry?.phase === "waiting") this.#ready(key, entry);
@@ -154,11 +146,11 @@ export class KeyedQueue<K extends string> {
     if (entry === undefined || entry.phase !== "ready") return;
     entry.phase = "running";
     entry.again = false;
-    entry.came.clear();
-    this.#running.add(entry);
+    const came = new Set<string>();
+    this.#cameMeanwhile.set(key, came);
     const outcome = await this.#run(key, entry.attempt);
-    this.#running.delete(entry);
-    this.#finish(key, entry, outcome);
+    this.#cameMeanwhile.delete(key);
+    this.#finish(key, entry, outcome, came);
   }
 
   async #run(key: K, attempt: number): Promise<Outcome> {
@@ -170,13 +162,13 @@ export class KeyedQueue<K extends string> {
     }
   }
 
-  #finish(key: K, entry: Entry, outcome: Outcome): void {
+  #finish(key: K, entry: Entry, outcome: Outcome, came: ReadonlySet<string>): void {
     if (this.#stopped) return this.#drop(key, entry);
     if (outcome.kind === "pause") return this.#pause(key, entry);
     if (entry.again) return this.#ready(key, entry, { attempt: 0 });
     if (outcome.kind === "done") return this.#drop(key, entry);
     entry.attempt++;
-    if (outcome.need !== undefined && entry.came.has(outcome.need)) return this.#ready(key, entry);
+    if (outcome.need !== undefined && came.has(outcome.need)) return this.#ready(key, entry);
     const firstMs = outcome.slow === true ? retryMaxMs : retryFirstMs;
     const waitMs = backoffMs(entry.backoff, { firstMs, maxMs: retryMaxMs }, this.#options.random);
     const backoff = entry.backoff + 1;

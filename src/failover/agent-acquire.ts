@@ -15,6 +15,7 @@ import {
   leaseEndMs,
   readiness,
   restPhase,
+  siteState,
   unsettledNodes,
 } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
@@ -294,7 +295,7 @@ function isOwnGrant(s: AgentState): boolean {
 /** The first grant got lost on its way here: what runs was never gated, and is not stopped now. */
 function isAdopted(s: AgentState): boolean {
   if (s.seen?.holder !== s.config.site || s.pending?.next.type === "granted") return false;
-  return s.phase.type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
+  return siteState(s) === "Adopting";
 }
 
 /** The witness has said that the target goes on from this site's seal: nothing here is missing there. */

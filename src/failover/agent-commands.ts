@@ -89,8 +89,8 @@ function moveHere(d: Draft, verb: "failover" | "switchover", nonce: string, now:
     d.emit({ type: "toPeer", message: { type: "SwitchAsk", group, opId: nonce, to: site, cert: s.record.cert } });
   }
   // A holder that answered a moment ago and is dead now does not take up the switchover: the failover goes on.
-  const patienceMs =
-    answers || verb === "switchover" ? timing.switchTimeoutMs : 2 * timing.promiseMs + timing.requestMs;
+  const longestMs = Math.max(timing.promiseMs, s.record.promiseMsMax);
+  const patienceMs = answers || verb === "switchover" ? timing.switchTimeoutMs : 2 * longestMs + timing.requestMs;
   d.set({ order: { verb, nonce, untilMs: now + patienceMs }, nextTryAtMs: now });
 }
 

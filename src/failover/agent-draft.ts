@@ -213,9 +213,24 @@ export function siteState({ phase }: AgentState): SiteState {
   return phase.type === "Acquiring" && phase.ungated ? "Adopting" : phase.type;
 }
 
-/** G with the stop that was measured here, where that takes longer than the profile has it. */
-export function guardMsOf({ policy, fence }: AgentState): number {
-  return Math.max(policy.timing.guardMs, guardMsFor(policy.timing, fence.stopBoundMs));
+/**
+ * G with the stop that was measured here, where that takes longer than the profile has it: by what the site was told of
+ * all its guards, and by what each of them has said since.
+ */
+export function guardMsOf({ policy, fence, guards }: AgentState): number {
+  const { timing } = policy;
+  let { stopBoundMs } = fence;
+  for (const node in guards) {
+    stopBoundMs = Math.max(stopBoundMs, timing.tickMs + timing.latenessMs + (guards[node]?.stopMs ?? 0));
+  }
+  return Math.max(timing.guardMs, guardMsFor(timing, stopBoundMs));
+}
+
+/** {@link Timing.startBoundMs} with the longest promise that this site knows of. */
+export function startBoundMsOf(s: AgentState): number {
+  const { startBoundMs, promiseMs, leaseMs, rho } = s.policy.timing;
+  const longestMs = Math.max(promiseMs, leaseMs + guardMsOf(s), s.record.promiseMsMax);
+  return Math.ceil(startBoundMs + (longestMs - promiseMs) / (1 - rho));
 }
 
 /** A standby is only as good as its data, and never good while it holds writes of its own that are not saved. */

@@ -1,7 +1,7 @@
 /** The site's node guards: what they report, what they are told, and where unguarded nodes may be used. */
 import { sameCert } from "./epoch.ts";
 import type { AgentState, GuardReport } from "./agent-state.ts";
-import { guardMsOf, heardWithin, holdsCert, isLeaseFree, leaseEndMs } from "./agent-draft.ts";
+import { guardMsOf, heardWithin, holdsCert, isLeaseFree, leaseEndMs, siteState } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 import { echoMaxMs } from "./timing.ts";
 import { depose } from "./agent-renew.ts";
@@ -87,7 +87,7 @@ function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   const { type } = s.phase;
   if (type === "Unknown") return isNewTo(s, poll) && !isAsking(s, now) ? "deny" : "wait";
   // Adopted, and the grant that got lost is being asked for again: nothing is gated and nothing is stopped.
-  const ungated = type === "Adopting" || (s.phase.type === "Acquiring" && s.phase.ungated);
+  const ungated = siteState(s) === "Adopting";
   // Adopted a second time, or its first grant got lost: guards learn of it as before a first one.
   if (ungated && s.record.cert !== null) return "open";
   if (s.record.cert === null) return neverGranted(d, poll);

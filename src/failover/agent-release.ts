@@ -7,7 +7,7 @@ import type { Cert } from "./epoch.ts";
 import { emptyRecord } from "./agent-state.ts";
 import type { AgentEvent, AgentState, AgentStep } from "./agent-state.ts";
 import type { GuardAnswer, GuardPoll, Refusal, Release } from "./messages.ts";
-import { Draft, holdsCert, restPhase } from "./agent-draft.ts";
+import { Draft, holdsCert, restPhase, siteState } from "./agent-draft.ts";
 
 /** The group was deleted, or is there again. */
 export function setEnding(d: Draft, ending: boolean): void {
@@ -45,7 +45,7 @@ export function released(d: Draft, cert: Cert | null): void {
   const { s } = d;
   const { record, phase } = s;
   if (s.pending !== null || phase.type === "Blocked") return;
-  const adopts = phase.type === "Adopting" || (phase.type === "Acquiring" && phase.ungated);
+  const adopts = siteState(s) === "Adopting";
   // One that begins anew hears of its former life; its own grant ends that.
   const mine = adopts ? s.ending : sameCert(cert, record.cert) && (cert !== null || s.ending);
   if (mine) finish(d, cert);

@@ -2,7 +2,7 @@
 import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { Renew, RenewAck, Refusal } from "./messages.ts";
-import { echoMaxMs } from "./timing.ts";
+import { isFreshEcho } from "./timing.ts";
 import {
   disarmClaim,
   effectiveFenceCap,
@@ -279,9 +279,9 @@ function grantorRules(d: Draft, renew: Renew): Refusal | null {
   if (s.record.incoming !== null && sameCert(s.record.incoming.cert, renew.cert)) {
     return refusal("Switching", `${renew.site} has sealed ${formatCert(renew.cert)} for a switchover`);
   }
-  const { echo } = renew;
-  const fresh = echo !== null && echo.by === stampSource(d) && now - echo.timeMs <= echoMaxMs(renew.leaseMs);
-  if (!fresh) return refusal("NoEcho", `${renew.site} has not shown that it hears ${s.config.site}`);
+  if (!isFreshEcho(renew.echo, stampSource(d), now, renew.leaseMs)) {
+    return refusal("NoEcho", `${renew.site} has not shown that it hears ${s.config.site}`);
+  }
   const promiseMs = Math.max(renew.leaseMs, s.policy.timing.leaseMs) + promisedGuardMs(d, renew);
   const { promiseMsMax, promisedTo } = s.record;
   if (promiseMs > promiseMsMax || renew.incarnation > promisedTo) {

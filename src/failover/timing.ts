@@ -4,6 +4,7 @@
  * ε (freeze detection threshold). All clocks are monotonic and local; no two are ever compared.
  */
 import { LifeboatError } from "../errors.ts";
+import type { Stamp } from "./messages.ts";
 
 export interface TimingInputs {
   /** ρ: largest relative rate error of any clock taking part; 0.01 = 1 %. */
@@ -125,6 +126,11 @@ const SWITCH_TIMEOUT_LEASES = 20;
 /** How old an echo may be for a lease of this length, on the grantor's clock. */
 export function echoMaxMs(leaseMs: number): number {
   return leaseMs * ECHO_SHARE;
+}
+
+/** Whoever sends a message now has shown that it heard the grantor `by` a moment ago. */
+export function isFreshEcho(echo: Stamp | null, by: string, now: number, leaseMs: number): boolean {
+  return echo !== null && echo.by === by && now - echo.timeMs <= echoMaxMs(leaseMs);
 }
 
 /** The smallest G that the inputs allow: (1+ρ)(τ/(1−ρ) + P + S + ε), rounded up to a millisecond. */

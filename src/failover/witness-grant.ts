@@ -2,7 +2,7 @@
 import { compareCert, formatCert } from "./epoch.ts";
 import type { SiteName } from "./epoch.ts";
 import type { Acquire, Refusal, RefusalCode, SiteState } from "./messages.ts";
-import { echoMaxMs } from "./timing.ts";
+import { isFreshEcho } from "./timing.ts";
 import type { Heard, WitnessGroup, WitnessInstance } from "./witness-state.ts";
 
 export interface GrantDecision {
@@ -71,8 +71,7 @@ export function decideGrant(
 function commonRefusal(state: WitnessGroup, instance: WitnessInstance, message: Acquire, now: number): Refusal | null {
   if (state.blocked !== null) return refusal("Conflict", state.blocked);
   if (recovering(state)) return refusal("Recovering", "the witness has not heard from both sites yet");
-  const echoAge = message.echo !== null && message.echo.by === instance.by ? now - message.echo.timeMs : Infinity;
-  if (echoAge > echoMaxMs(message.leaseMs)) {
+  if (!isFreshEcho(message.echo, instance.by, now, message.leaseMs)) {
     return refusal("NoEcho", `${message.site} has not shown that it hears the witness now`);
   }
   if (

@@ -3,7 +3,7 @@ import { formatCert, sameCert } from "./epoch.ts";
 import type { Abort, CaughtUp, Refusal, Release, SwitchPrepare } from "./messages.ts";
 import { grantTo, hearEcho, withoutSwitchingPatch } from "./witness-draft.ts";
 import type { Draft } from "./witness-draft.ts";
-import { echoMaxMs } from "./timing.ts";
+import { isFreshEcho } from "./timing.ts";
 import { recovering, refusal, seesReady } from "./witness-grant.ts";
 
 export function switchRefused(draft: Draft, message: SwitchPrepare | CaughtUp | Release, refused: Refusal): void {
@@ -61,7 +61,7 @@ export function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): vo
     return;
   }
   // What has lain here says nothing of the target now, which may have been set back and promised to the source since.
-  if (echo === null || echo.by !== draft.instance.by || draft.now - echo.timeMs > echoMaxMs(leaseMs)) {
+  if (!isFreshEcho(echo, draft.instance.by, draft.now, leaseMs)) {
     switchRefused(draft, message, refusal("NoEcho", `${site} has not shown that it hears the witness now`));
     return;
   }

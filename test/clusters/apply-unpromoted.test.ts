@@ -31,8 +31,10 @@ async function refusePods({ west, namespace }: ApplyBench): Promise<() => Promis
   const quota = { apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "none", namespace } };
   const object = { ...quota, spec: { hard: { pods: "0" } } };
   await west.client.create(west.resource(quota), object, { fieldManager: "kubectl", signal: never });
-  // The quota counts from the moment at which its controller has written its status.
-  await eventually(async () => (await west.get<{ status?: { used?: unknown } }>(quota))?.status?.used !== undefined);
+  // The quota counts from the moment at which its controller has written its status; that one stands still for up to
+  // half a minute whenever kinds come or go, which they do in the tests beside this one.
+  const isCounted = async () => (await west.get<{ status?: { used?: unknown } }>(quota))?.status?.used !== undefined;
+  await eventually(isCounted, 60_000);
   return () => west.client.delete(west.resource(quota), quota.metadata, { signal: never });
 }
 

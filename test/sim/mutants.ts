@@ -38,7 +38,7 @@ export interface Mutant {
 const one = (file: string, find: string, put: string): Change[] => [{ file, find, put }];
 
 /** Texts that a mutant and its pair share. */
-const lainThere = one("witness-switch.ts", "draft.now - echo.timeMs > echoMaxMs(leaseMs)", "draft.now < 0");
+const lainThere = one("witness-switch.ts", "draft.now, leaseMs)", "draft.now, Infinity)");
 const placedAnywhere = one("agent-guards.ts", ' && (report.mode !== "open" || report.known)', "");
 const needNotHear = ["state.record.sites.some((site)", "state.record.sites.every((site)"] as const;
 const promiseInFlight = [
@@ -253,7 +253,7 @@ export const mutants: readonly Mutant[] = [
       "witness.ts",
       "if (heard.echoMs === null || now - heard.echoMs > echoMax) {",
       "if (heard.echoMs === null) {",
-    ).concat(one("agent-renew.ts", " && now - echo.timeMs <= echoMaxMs(renew.leaseMs)", "")),
+    ).concat(one("agent-renew.ts", "now, renew.leaseMs)", "now, Infinity)")),
     scenarios: ["case-primary-deaf"],
   },
   {
@@ -815,8 +815,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a measured stop is promised as it is",
     rule: "timing 3",
-    changes: one("agent-draft.ts", "guardMsFor(policy.timing, fence.stopBoundMs)", "fence.stopBoundMs"),
+    changes: one("agent-draft.ts", "guardMsFor(timing, stopBoundMs)", "stopBoundMs"),
     scenarios: ["hole-slow-stop"],
+  },
+  {
+    name: "a guard's longer stop counts only once the site has counted it",
+    rule: "timing 3",
+    changes: one("agent-draft.ts", "(guards[node]?.stopMs ?? 0)", "0"),
+    scenarios: ["hole-slow-stop-unreviewed"],
   },
   {
     name: "the witness commits on what has lain there",

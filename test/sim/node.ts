@@ -114,7 +114,9 @@ export class Node {
       saved: this.states[g] ?? null,
     };
     const step = this.world.reducers.bootGuard(boot, this.now());
-    this.states[g] = step.state;
+    const { measuredStopMs } = this.world.options;
+    // Of stops before this history; a guard that has not measured one says nothing.
+    this.states[g] = measuredStopMs === 0 ? step.state : { ...step.state, stopMs: measuredStopMs };
     this.effects(g, step.effects);
   }
 

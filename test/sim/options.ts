@@ -26,6 +26,8 @@ export interface WorldOptions {
   readonly maxLagMs: number;
   /** Pods take up to this long to die, as the guards have measured; 0 for what the profile has. */
   readonly measuredStopMs: number;
+  /** The agents know of that only what each guard says; false: they are told of the whole site's as they begin. */
+  readonly measuredByGuards: boolean;
 }
 
 export const defaultOptions: WorldOptions = {
@@ -39,6 +41,7 @@ export const defaultOptions: WorldOptions = {
   cooldownMs: 0,
   maxLagMs: 30_000,
   measuredStopMs: 0,
+  measuredByGuards: false,
 };
 
 export const nodesPerSite = 3;

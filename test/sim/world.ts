@@ -70,11 +70,11 @@ export class World {
     return Math.max(this.timing.stopMs, this.options.measuredStopMs);
   }
 
-  /** τ + P + S as the guards have measured it; 0 where they have not. */
+  /** τ + P + S as the guards have measured it and the agents are told; 0 where they have not. */
   get stopBoundMs(): number {
     const { tickMs, latenessMs } = this.timing;
-    const { measuredStopMs } = this.options;
-    return measuredStopMs === 0 ? 0 : tickMs + latenessMs + measuredStopMs;
+    const { measuredStopMs, measuredByGuards } = this.options;
+    return measuredStopMs === 0 || measuredByGuards ? 0 : tickMs + latenessMs + measuredStopMs;
   }
 
   /** A clock as this mode has them. */

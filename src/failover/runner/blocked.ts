@@ -1,4 +1,4 @@
-import { heardWithin, holdsCert, siteState } from "../agent-draft.ts";
+import { heardWithin, holdsCert, siteState, startBoundMsOf } from "../agent-draft.ts";
 import type { AgentState } from "../agent-state.ts";
 import { formatEpoch } from "../epoch.ts";
 import type { Refusal, RefusalCode, SiteState } from "../messages.ts";
@@ -49,8 +49,8 @@ export function whatBlocks(state: AgentState, nowMs: number): Blocked | undefine
 }
 
 /** Since the process began, or since then if that is later, nothing was heard for as long as a takeover takes. */
-function isSilent({ bootedAtMs, policy }: AgentState, heardAtMs: number | undefined, nowMs: number): boolean {
-  return nowMs - Math.max(bootedAtMs, heardAtMs ?? bootedAtMs) >= policy.timing.startBoundMs;
+function isSilent(state: AgentState, heardAtMs: number | undefined, nowMs: number): boolean {
+  return nowMs - Math.max(state.bootedAtMs, heardAtMs ?? state.bootedAtMs) >= startBoundMsOf(state);
 }
 
 /** The other site is lost, as far as this one and the witness know; or it waits, and this one is not to be granted it. */

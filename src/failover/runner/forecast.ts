@@ -1,4 +1,4 @@
-import { isLeaseFree, isRunning, isWanted, readiness } from "../agent-draft.ts";
+import { isLeaseFree, isRunning, isWanted, readiness, startBoundMsOf } from "../agent-draft.ts";
 import type { AgentState } from "../agent-state.ts";
 
 /** What would happen if it died now, for people, as far as this site can know. */
@@ -36,7 +36,7 @@ function leased(state: AgentState, from: "witness" | "peer", nowMs: number): boo
 }
 
 function takesOver(state: AgentState, site: string): string {
-  return `${site} takes over by itself within ${seconds(state.policy.timing.startBoundMs)}, plus the pods' own start`;
+  return `${site} takes over by itself within ${seconds(startBoundMsOf(state))}, plus the pods' own start`;
 }
 
 function byHand(site: string): string {

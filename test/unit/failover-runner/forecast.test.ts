@@ -36,6 +36,20 @@ describe.concurrent("what would happen if it died now", () => {
     });
   }, 30_000);
 
+  it("takes as long as the longest stop that was measured", async () => {
+    await using trio = await Trio.start();
+    await trio.untilArmed("east");
+    const extraMs = 30_000;
+    trio.agent("east").runner.setFence({ cap: "api", stopBoundMs: timing.stopBoundMs + extraMs });
+    const isLonger = (said: string): boolean => {
+      const seconds = Number(/within (\d+) s/.exec(said)?.[1]);
+      return seconds * 1000 > timing.startBoundMs + extraMs && seconds * 1000 < timing.startBoundMs + 1.1 * extraMs;
+    };
+    expect(ifDied(trio, "east").site).toSatisfy(isLonger);
+    // The other site knows it by what it has promised since.
+    await eventually(() => isLonger(ifDied(trio, "west").peer), timing.leaseMs);
+  }, 30_000);
+
   it("without the witness goes on without a lease, once the standby has recorded that it takes nothing over", async () => {
     await using trio = await Trio.start();
     await trio.untilArmed("east");
