@@ -314,7 +314,10 @@ export class Applier {
     return settleDivergence(this.#site);
   }
 
-  /** Removes the group's objects from this site. Only a standby's, and only what Lifeboat has put there. */
+  /**
+   * Removes the group's objects from this site: a standby's, once the group was deleted, and only what Lifeboat has put
+   * there. What would go can be listed before.
+   */
   async purge(options: PurgeOptions): Promise<PurgeReport> {
     if (this.#mode !== "standby" || this.#isMerged()) {
       throw new LifeboatError("FailoverRefused", "this site runs the group; its objects are not copies", {
@@ -323,6 +326,12 @@ export class Applier {
       });
     }
     if (options.dryRun === true) return purge(this.#site, options);
+    if (this.#site.view.hasSpec) {
+      throw new LifeboatError("FailoverRefused", "the group is not deleted: its copies would come back at once", {
+        op: "apply.purge",
+        hint: "delete the group at the site that runs it; `--dry-run` lists what a purge would remove",
+      });
+    }
     return this.#exclusively(options.signal, async (signal) => {
       await this.#stopWorking();
       return purge(this.#site, { ...options, signal });

@@ -116,12 +116,13 @@ export function addAcceptRewind(program: Command, terminal: Terminal): void {
 
 export function addPurge(program: Command, terminal: Terminal): void {
   withRequest(withAccess(program.command("purge")))
-    .argument("<group>", "protection group; it may be deleted already")
+    .argument("<group>", "protection group, deleted at the site that ran it")
     .requiredOption("--site <site>", "site whose copies are removed; it must not be the active one")
     .option("--dry-run", "list what would be removed, and remove nothing")
     .summary("remove a standby's copies of a group")
     .description(
-      "Deleting a group leaves the standby's copies in place. This removes them, last applied first removed.",
+      "Deleting a group leaves the standby's copies in place. This removes them, last applied first removed. While the " +
+        "group is there only --dry-run is taken: its copies would come back.",
     )
     .addHelpText("after", `\nExample:\n  ${terminal.program} purge shop --site west --dry-run --context west`)
     .action(async (name: string, flags: RequestFlags & { site: string; dryRun?: boolean }) => {
@@ -129,7 +130,7 @@ export function addPurge(program: Command, terminal: Terminal): void {
       const group = await getGroup(client, name, terminal.signal);
       if (group.status.active === flags.site || group.status.role === "active") {
         throw new LifeboatError("FailoverRefused", `${flags.site} runs ${name}; its objects are not copies`, {
-          hint: "purge the standby, or fail over first",
+          hint: "purge the other site, once the group is deleted here",
         });
       }
       const message = await askGroup(

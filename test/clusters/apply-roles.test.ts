@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import { keyOf } from "../../src/objects/key.ts";
+import { formatKey, keyOf } from "../../src/objects/key.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
 import {
+  type ApplyBench,
   applyBench,
   appliedAtEast,
   atEast,
@@ -169,6 +170,15 @@ test("a site that ran the group stops it at once, keeps what diverged, and becom
   expect(bench.journal.divergent(keyOf(web))?.object).toContain("any/image:old");
 });
 
+/** The group was deleted at its source; what follows nothing any more begins with what it left behind, as agents do. */
+async function end(bench: ApplyBench): Promise<void> {
+  const key = formatKey({ group: "lifeboat.dev", kind: "ProtectionGroup", namespace: "", name: bench.group });
+  await bench.sendDeletes(key);
+  const head = bench.journal.head(key);
+  if (head !== undefined) await bench.journal.settle([{ key, seq: head.seq }]);
+  await bench.restart();
+}
+
 test("a purge lists, then removes, what Lifeboat has put there and nothing else", async () => {
   await using bench = await applyBench();
   const { namespace, west } = bench;
@@ -182,6 +192,8 @@ test("a purge lists, then removes, what Lifeboat has put there and nothing else"
   const keys = [...objects.map(keyOf), keyOf(ns(namespace))];
   expect(listed.keys).toEqual(keys);
   expect(await west.get(configMap(namespace, "c", {}))).toBeDefined();
+  await expect(bench.applier.purge({ signal: never })).rejects.toThrow("its copies would come back");
+  await end(bench);
   const report = await bench.applier.purge({ signal: never });
   expect(report.keys).toEqual(keys);
   for (const object of objects) expect(await west.get(object)).toBeUndefined();
@@ -213,6 +225,7 @@ test("a purge takes nothing that merely looks like the group's, nor a namespace 
   expect(listed.keys).toEqual([keyOf(copy)]);
   const stay = [keyOf(ns(namespace)), keyOf(byHand), keyOf(cloned), keyOf(others)].sort();
   expect(listed.failed.map(({ key }) => key).sort()).toEqual(stay);
+  await end(bench);
   const report = await bench.applier.purge({ signal: never });
   expect(report.keys).toEqual([keyOf(copy)]);
   expect(await west.get(copy)).toBeUndefined();
