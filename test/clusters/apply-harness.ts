@@ -249,6 +249,21 @@ export async function eventually<T>(check: () => T | Promise<T>, timeoutMs = 20_
   }
 }
 
+/** Makes `west` refuse every pod of the bench's namespace, until what it returns is called. */
+export async function refusePods({
+  west,
+  namespace,
+}: Pick<ApplyBench, "west" | "namespace">): Promise<() => Promise<boolean>> {
+  const quota = { apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "none", namespace } };
+  const object = { ...quota, spec: { hard: { pods: "0" } } };
+  await west.client.create(west.resource(quota), object, { fieldManager: "kubectl", signal: never });
+  // The quota counts from the moment at which its controller has written its status; that one stands still for up to
+  // half a minute whenever kinds come or go, which they do in the tests beside this one.
+  const isCounted = async () => (await west.get<{ status?: { used?: unknown } }>(quota))?.status?.used !== undefined;
+  await eventually(isCounted, 60_000);
+  return () => west.client.delete(west.resource(quota), quota.metadata, { signal: never });
+}
+
 /** A definition of a kind that holds anything, unlike any other, and objects of that kind. */
 export function anyKind(name: string): {
   definition: KubeObject;

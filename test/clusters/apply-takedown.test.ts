@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
+import { AdmissionGates } from "../../src/admission/gates.ts";
+import { GroupGate } from "../../src/agent/group-gate.ts";
+import { Holding } from "../../src/agent/holding.ts";
+import { readOrigin } from "../../src/agent/origin.ts";
+import { type HostedRooms, SiteHost } from "../../src/agent/site-host.ts";
+import { WatchPool } from "../../src/capture/pool.ts";
+import { systemClock as clock } from "../../src/clock.ts";
 import { type KubeObject, marks } from "../../src/objects/object.ts";
+import { silentLog as log } from "../../src/telemetry/log.ts";
 import {
   type ApplyBench,
   applyBench,
@@ -9,6 +17,7 @@ import {
   local,
   never,
   ns,
+  refusePods,
   type Workload,
 } from "./apply-harness.ts";
 
@@ -124,4 +133,49 @@ test("Jobs that a CronJob has begun are held with it, and go on afterwards", asy
   expect(await suspend()).toBe(true);
   expect((await bench.applier.release({ epoch: "11.0", signal: never })).failed).toEqual([]);
   expect(await suspend()).toBe(false);
+});
+
+test("what is down when its group ends is brought back, and tried until it can be", async () => {
+  await using bench = await applyBench();
+  const { namespace, west, group: name } = bench;
+  await bench.restart("active");
+  const web = deployment(namespace, "web", { replicas: 2 });
+  const mine = [ns(namespace), web, pod(namespace)];
+  await create(bench, ...mine);
+  const objects = await local(bench, ...mine);
+  await bench.applier.demote({ epoch: "11.0", local: objects, untilGone: true, signal: never });
+  await bench.restart("held");
+  const allowPods = await refusePods(bench);
+
+  const common = {
+    name,
+    site: "west",
+    client: west.client,
+    discovery: west.discovery,
+    clock,
+    random: Math.random,
+    log,
+  };
+  const pool = new WatchPool(common);
+  const holding = new Holding({ ...common, pool, namespaces: () => [namespace], signal: never });
+  const gate = new GroupGate({
+    ...common,
+    gates: new AdmissionGates(common),
+    covered: () => undefined,
+    cert: () => null,
+  });
+  const rooms: Partial<HostedRooms> = { name, journal: bench.journal, applier: bench.applier, holding, gate, log };
+  const host = new SiteHost({ ...rooms, parts: { clock } } as HostedRooms);
+  // A change of role that is still under way refuses any other.
+  const busy = bench.applier.release({ epoch: "11.0", signal: never });
+  const bringing = host.bringBack({ signal: never });
+  await eventually(async () => (await west.get<Workload>(web))?.spec.replicas === 2);
+  expect(await west.get(pod(namespace))).toBeUndefined();
+  expect(readOrigin(bench.journal)).not.toBe("own");
+  await allowPods();
+  await busy;
+  expect(readOrigin(bench.journal)).not.toBe("own");
+  await bringing;
+  expect(await west.get(pod(namespace))).toBeDefined();
+  expect(readOrigin(bench.journal)).toBe("own");
 });

@@ -10,6 +10,7 @@ import {
   eventually,
   never,
   ns,
+  refusePods,
   type Workload,
 } from "./apply-harness.ts";
 import { selecting, startSource } from "./capture-harness.ts";
@@ -24,18 +25,6 @@ function pod(namespace: string): KubeObject {
     metadata: { name: "bare", namespace },
     spec: { terminationGracePeriodSeconds: 0, containers: [{ name: "c", image: "any/image:1" }] },
   };
-}
-
-/** Makes `west` refuse every pod of the namespace. */
-async function refusePods({ west, namespace }: ApplyBench): Promise<() => Promise<boolean>> {
-  const quota = { apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "none", namespace } };
-  const object = { ...quota, spec: { hard: { pods: "0" } } };
-  await west.client.create(west.resource(quota), object, { fieldManager: "kubectl", signal: never });
-  // The quota counts from the moment at which its controller has written its status; that one stands still for up to
-  // half a minute whenever kinds come or go, which they do in the tests beside this one.
-  const isCounted = async () => (await west.get<{ status?: { used?: unknown } }>(quota))?.status?.used !== undefined;
-  await eventually(isCounted, 60_000);
-  return () => west.client.delete(west.resource(quota), quota.metadata, { signal: never });
 }
 
 async function edit({ west }: ApplyBench, object: KubeObject, body: unknown): Promise<void> {
