@@ -15,8 +15,8 @@ export interface GroupGateOptions {
 /** The gate of one group at this site: whether the site's own API server lets it be started. */
 export class GroupGate {
   readonly #options: GroupGateOptions;
-  /** Guards are what stops the group's pods: none may be where no guard is. */
-  #guardedOnly = false;
+  /** Pods may be where a guard works, and nowhere else: until the protocol says otherwise, in each process anew. */
+  #guardedOnly = true;
   #guarded: readonly string[] = [];
 
   constructor(options: GroupGateOptions) {

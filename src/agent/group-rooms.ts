@@ -137,10 +137,6 @@ export function openRooms(options: RoomsOptions): GroupRooms {
     ...common,
     actions: actionsByMode(() => merging.isOn, mergedActions(host, { merging, serving, specs }), new SiteActions(host)),
     isSource: () => specs.isSource,
-    // When guards are no longer what stops the group, its pods wait for the protocol's word to be elsewhere.
-    onFence: ({ cap }) => {
-      if (cap === "guard") gate.allowUnguarded(false);
-    },
     keptData: (of) => {
       const kept = pulling.keptFor(of);
       return kept === undefined ? undefined : report.of(kept);

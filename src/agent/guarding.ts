@@ -42,7 +42,10 @@ export class GroupGuarding implements GuardedSide {
   }
 
   setFence(fence: Fence): void {
-    this.#rooms.protocol.setFence(fence);
+    const { gate, protocol } = this.#rooms;
+    // When guards are no longer what stops the group, its pods wait for the protocol's word to be elsewhere.
+    if (fence.cap === "guard") gate.allowUnguarded(false);
+    protocol.setFence(fence);
   }
 
   setNodes({ guarded, ...nodes }: SiteNodes): void {

@@ -23,8 +23,6 @@ export interface ProtocolOptions {
   readonly onAdopting: () => Promise<void>;
   /** How good a standby this site was for the source of an epoch when its last process ended, where that is known. */
   readonly keptData: (epoch: string) => StandbyData | undefined;
-  /** What stops the group's pods, told before the protocol hears of it: that may give a word on where they may be. */
-  readonly onFence: (fence: Fence) => void;
   /**
    * The group has ended, and `held` says whether by this site's hand. Resolves with whether one of its name is here
    * already, which then begins anew.
@@ -75,7 +73,7 @@ export class GroupProtocol {
       this.#runner = runner;
       {
         using _listener = runner.onChange(onChange);
-        this.setFence(parts.guards.begin(name, policyOf(current.spec).timing.stopBoundMs));
+        runner.setFence(parts.guards.begin(name, policyOf(current.spec).timing.stopBoundMs));
         runner.setEnding(this.#ending);
         this.#tellKept(runner);
         if (runner.state.phase.type === "Adopting") await onAdopting();
@@ -203,7 +201,6 @@ export class GroupProtocol {
   }
 
   setFence(fence: Fence): void {
-    this.#options.onFence(fence);
     this.#runner?.setFence(fence);
   }
 

@@ -1,8 +1,7 @@
 /** Getting an epoch: when to ask the witness, what to do with its answer, and what a newer epoch elsewhere means. */
 import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
-import type { Cert } from "./epoch.ts";
-import type { AgentState, Phase } from "./agent-state.ts";
-import type { Acquire, AcquireKind, AcquireRefused, Grant, Refusal } from "./messages.ts";
+import type { AgentState, Continuation, Phase } from "./agent-state.ts";
+import type { Acquire, AcquireKind, AcquireRefused, Commit, Grant, Refusal } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
 import {
   endOrder,
@@ -23,6 +22,8 @@ import { guardsKnow } from "./agent-guards.ts";
 import { startSilenceClocks } from "./agent-renew.ts";
 import { releasedByRefusal } from "./agent-release.ts";
 import { refusal } from "./witness-grant.ts";
+
+type Granted = Extract<Continuation, { type: "granted" }>;
 
 /** A resume waits until the other site has heard the witness twice after it was asked. */
 const RESUME_HEARTBEATS = 4;
@@ -188,29 +189,30 @@ export function granted(d: Draft, grant: Grant): void {
   if (grant.cert.holder !== s.config.site) return;
   const sent = s.witness.sent.find(([seq]) => seq === grant.seq);
   if (sent === undefined) return;
-  accept(d, grant.cert, sent[1], grant.leaseMs, grant.kind);
+  accept(d, grant, sent[1], grant.kind);
 }
 
 /** Durable first; it runs once that is confirmed, if the lease has not run out meanwhile. */
-export function accept(d: Draft, cert: Cert, sentAtMs: number, leaseMs: number, how: AcquireKind | "commit"): void {
+export function accept(d: Draft, grant: Grant | Commit, sentAtMs: number, how: AcquireKind | "commit"): void {
   const { timing } = d.s.policy;
+  const { cert, leaseMs, guardMs } = grant;
   const leaseEnd = sentAtMs + Math.min(leaseMs, timing.leaseMs) * timing.factor;
   d.see(cert);
   const patch = { cert, disarm: null, veto: null, seal: null, incoming: null, divergence: null };
-  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, how });
+  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, guardMs, how });
 }
 
-export function afterGrant(d: Draft, leaseEnd: number, sentAtMs: number, how: AcquireKind | "commit"): void {
+export function afterGrant(d: Draft, { leaseEndMs, sentAtMs, guardMs, how }: Granted): void {
   const { cert } = d.s.record;
   if (cert === null || isBehind(d.s)) return;
   d.set({ lastRefusal: null, armed: false, incoming: null, following: null, keepVeto: true, leaseFree: false });
-  if (leaseEnd <= d.now) {
+  if (leaseEndMs <= d.now) {
     d.phase({ type: "Fenced", reason: "the grant came too late to be used" });
     return;
   }
   d.phase({ type: "Active" });
   d.grantor("peer", { leaseEndMs: 0, leaseSentAtMs: 0 });
-  d.grantor("witness", { leaseEndMs: leaseEnd, leaseSentAtMs: sentAtMs });
+  d.grantor("witness", { leaseEndMs, leaseSentAtMs: sentAtMs, leaseGuardMs: guardMs });
   startSilenceClocks(d);
   d.emit({ type: "startRunning", cert, kind: how });
   d.notice("Active", `runs here under epoch ${formatCert(cert)} (${how})`);
@@ -285,7 +287,9 @@ export function followRule(d: Draft): void {
   const former = s.record.cert ?? (s.config.source ? seen : null);
   const ran = former !== null && (holdsCert(s) || s.record.cert === null) && !isCommitted(s) ? former : null;
   const divergence = mine ? s.record.divergence : ran === null ? s.record.divergence : { cert: ran, saved: false };
-  d.persist({ cert: seen, disarm: null, seal: null, incoming: null, veto: null, divergence }, { type: "followed" });
+  // What a person has forced there runs without a lease, until that site itself says otherwise.
+  const veto = seen.epoch.forcedBy === s.config.peer ? { incarnation: 0 } : null;
+  d.persist({ cert: seen, disarm: null, seal: null, incoming: null, veto, divergence }, { type: "followed" });
 }
 
 function isOwnGrant(s: AgentState): boolean {

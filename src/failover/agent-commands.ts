@@ -156,7 +156,9 @@ function abort(d: Draft, nonce: string): void {
   const { phase } = d.s;
   if (phase.type === "Quiescing") {
     callOff(d, phase, "called off by a person");
-    d.outcome(nonce, true, "Done", "the switchover is called off; the group goes on where it was");
+    if (d.s.phase.type === "Quiescing")
+      d.outcome(nonce, true, "Asked", "the seal is being written; it is called off next");
+    else d.outcome(nonce, true, "Done", "the switchover is called off; the group goes on where it was");
     return;
   }
   if (phase.type === "Sealed") {
@@ -169,16 +171,20 @@ function abort(d: Draft, nonce: string): void {
 
 function pause(d: Draft, paused: boolean, nonce: string): void {
   const usedNonces = remembered(d.s.record.usedNonces, nonce);
-  if (!d.persist({ paused, usedNonces }, { type: "none" })) {
+  if (!d.persist({ paused, usedNonces }, { type: "paused", nonce })) {
     d.outcome(nonce, false, "Busy", "a record is being written; order it again");
     return;
   }
   // A grant that is on its way finds nobody who asked.
   const { phase } = d.s;
   if (paused && phase.type === "Acquiring" && phase.kind === "takeover") d.phase(restPhase(d.s, ""));
-  const { site } = d.s.config;
-  const message = paused
-    ? `automatic failover is paused, until ${site} is asked to resume it`
-    : `nothing at ${site} stands against automatic failover any more`;
+}
+
+/** What was asked for holds once it is durable, and not before. */
+export function afterPause(d: Draft, nonce: string): void {
+  const { config, record } = d.s;
+  const message = record.paused
+    ? `automatic failover is paused, until ${config.site} is asked to resume it`
+    : `nothing at ${config.site} stands against automatic failover any more`;
   d.outcome(nonce, true, "Done", message);
 }

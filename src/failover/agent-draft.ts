@@ -27,7 +27,9 @@ export class Draft {
   }
 
   emit(effect: AgentEffect): void {
-    if (effect.type === "startRunning" || effect.type === "stopRunning") this.set({ asked: true });
+    if (effect.type === "startRunning" || effect.type === "stopRunning") {
+      this.set({ asked: true, starting: effect.type === "startRunning" });
+    }
     this.effects.push(effect);
   }
 
@@ -151,7 +153,7 @@ function disarmMayBeDurable(s: AgentState): boolean {
 
 /** The highest known incarnation of the peer: what speaks for a lower one has been followed. */
 export function knownIncarnation(s: AgentState): number {
-  return Math.max(s.record.promisedTo, s.peer?.incarnation ?? 0);
+  return Math.max(s.record.promisedTo, s.peer?.incarnation ?? 0, s.record.veto?.incarnation ?? 0);
 }
 
 /** What a Renew to this grantor says about running without a lease; see {@link DisarmClaim}. */
@@ -215,14 +217,13 @@ export function siteState({ phase }: AgentState): SiteState {
 
 /**
  * G with the stop that was measured here, where that takes longer than the profile has it: by what the site was told of
- * all its guards, and by what each of them has said since.
+ * all its guards, and by what each of them has said since, `saidMs` last.
  */
-export function guardMsOf({ policy, fence, guards }: AgentState): number {
+export function guardMsOf({ policy, fence, guards }: AgentState, saidMs: number | null = null): number {
   const { timing } = policy;
-  let { stopBoundMs } = fence;
-  for (const node in guards) {
-    stopBoundMs = Math.max(stopBoundMs, timing.tickMs + timing.latenessMs + (guards[node]?.stopMs ?? 0));
-  }
+  let stopMs = saidMs ?? 0;
+  for (const node in guards) stopMs = Math.max(stopMs, guards[node]?.stopMs ?? 0);
+  const stopBoundMs = Math.max(fence.stopBoundMs, timing.tickMs + timing.latenessMs + stopMs);
   return Math.max(timing.guardMs, guardMsFor(timing, stopBoundMs));
 }
 

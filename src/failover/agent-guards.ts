@@ -1,6 +1,6 @@
 /** The site's node guards: what they report, what they are told, and where unguarded nodes may be used. */
 import { sameCert } from "./epoch.ts";
-import type { AgentState, GuardReport } from "./agent-state.ts";
+import type { AgentState, Grantor, GuardReport } from "./agent-state.ts";
 import { guardMsOf, heardWithin, holdsCert, isLeaseFree, leaseEndMs, siteState } from "./agent-draft.ts";
 import type { Draft } from "./agent-draft.ts";
 import { echoMaxMs } from "./timing.ts";
@@ -17,7 +17,7 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
   d.see(poll.cert);
   const last = s.guards[poll.node];
   const answer = answerTo(d, poll);
-  const deadAtMs = deadAt(s, last, d.now);
+  const deadAtMs = deadAt(s, last, poll.stopMs, d.now);
   const report: GuardReport = {
     mode: poll.mode,
     cert: poll.cert,
@@ -51,19 +51,18 @@ export function guardPolled(d: Draft, poll: GuardPoll): boolean {
  * A copy of the lease that runs out has the stop in it: whoever promised waits for both. What held without a lease, or
  * gated nothing, begins to stop when it says so, and nobody else waits for that.
  */
-function deadAt(s: AgentState, last: GuardReport | undefined, now: number): number {
+function deadAt(s: AgentState, last: GuardReport | undefined, stopMs: number | null, now: number): number {
   // Between two reports it may have obeyed a word that let it hold without a lease.
   const isKnown = last !== undefined && last.applied >= last.freeSeq;
   if (isKnown && last.mode === "fenced") return last.deadAtMs;
   if (isKnown && last.mode === "leased") return now;
-  return now + guardMsOf(s);
+  return now + guardMsOf(s, stopMs);
 }
 
 function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
   const { s, now } = d;
-  const verdict = verdictOf(d, poll);
-  const end = leaseEndMs(s);
-  const sentAt = end === s.witness.leaseEndMs ? s.witness.leaseSentAtMs : s.peerGrantor.leaseSentAtMs;
+  const copy = copyFor(s, poll.stopMs);
+  const verdict = verdictOf(d, poll, copy.endMs);
   return {
     type: "GuardAnswer",
     group: poll.group,
@@ -75,14 +74,25 @@ function answerTo(d: Draft, poll: GuardPoll): GuardAnswer {
     cert: verdict === "open" ? null : s.record.cert,
     // One that only waits for a moment goes on to be new.
     incarnation: verdict === "wait" && isNewTo(s, poll) ? poll.incarnation : s.record.incarnation,
-    remainingMs: verdict === "hold" ? end - now : 0,
+    remainingMs: verdict === "hold" ? copy.endMs - now : 0,
     agentNowMs: now,
-    leaseSentAtMs: sentAt,
+    leaseSentAtMs: copy.sentAtMs,
     reason: verdict === "deny" ? denial(d) : "",
   };
 }
 
-function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
+/**
+ * Until when a guard may hold, and when the renewal was sent that this rests on. Where stopping takes longer than it was
+ * promised for, it begins earlier by that.
+ */
+function copyFor(s: AgentState, stopMs: number | null): { readonly endMs: number; readonly sentAtMs: number } {
+  const guardMs = guardMsOf(s, stopMs);
+  const endOf = (grantor: Grantor): number => grantor.leaseEndMs - Math.max(0, guardMs - grantor.leaseGuardMs);
+  const better = endOf(s.witness) >= endOf(s.peerGrantor) ? s.witness : s.peerGrantor;
+  return { endMs: endOf(better), sentAtMs: better.leaseSentAtMs };
+}
+
+function verdictOf(d: Draft, poll: GuardPoll, copyEndMs: number): GuardAnswer["verdict"] {
   const { s, now } = d;
   const { type } = s.phase;
   if (type === "Unknown") return isNewTo(s, poll) && !isAsking(s, now) ? "deny" : "wait";
@@ -94,7 +104,9 @@ function verdictOf(d: Draft, poll: GuardPoll): GuardAnswer["verdict"] {
   if (type !== "Active" && type !== "Quiescing") return "deny";
   if (s.phase.type === "Quiescing" && s.phase.stage === "sealing") return "deny";
   if (isLeaseFree(s)) return "free";
-  return leaseEndMs(s) > now ? "hold" : "deny";
+  if (copyEndMs > now) return "hold";
+  // What holds on a copy goes on with it; the next renewal is promised with the longer stop.
+  return leaseEndMs(s) > now ? "wait" : "deny";
 }
 
 /** A warm process most likely goes on in a moment: its grantors are asked with its first heartbeats. */

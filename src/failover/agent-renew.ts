@@ -32,8 +32,10 @@ export function renewWhenDue(d: Draft): void {
 
 function renewTo(d: Draft, to: To): Renew {
   const seq = d.nextSeq(to, true);
+  const { timing } = d.s.policy;
+  const guardMs = guardMsOf(d.s);
+  d.set({ longestMs: Math.max(d.s.longestMs, timing.leaseMs + guardMs) });
   const { s } = d;
-  const { timing } = s.policy;
   const { phase, config } = s;
   return {
     type: "Renew",
@@ -53,10 +55,11 @@ function renewTo(d: Draft, to: To): Renew {
     paused: s.record.paused,
     fenceCap: effectiveFenceCap(s),
     stopBoundMs: s.fence.stopBoundMs,
+    longestMs: Math.max(s.longestMs, s.record.promiseMsMax),
     generation: s.witnessGeneration,
     echo: grantorOf(s, to).stamp,
     leaseMs: timing.leaseMs,
-    guardMs: guardMsOf(s),
+    guardMs,
     opId: openOp(s),
   };
 }
@@ -120,7 +123,9 @@ function promised(d: Draft, to: To, ack: RenewAck, sentAtMs: number): void {
   const { timing } = s.policy;
   const endMs = sentAtMs + Math.min(ack.leaseMs, timing.leaseMs) * timing.factor;
   const before = grantorOf(s, to);
-  if (endMs > before.leaseEndMs) d.grantor(to, { leaseEndMs: endMs, leaseSentAtMs: sentAtMs });
+  if (endMs > before.leaseEndMs) {
+    d.grantor(to, { leaseEndMs: endMs, leaseSentAtMs: sentAtMs, leaseGuardMs: ack.guardMs });
+  }
   d.grantor(to, { promisedAtMs: d.now });
   if (warm && endMs > d.now) resumeWarm(d);
 }

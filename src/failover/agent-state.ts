@@ -120,6 +120,8 @@ export interface Grantor {
   readonly leaseEndMs: number;
   /** When the Renew of that promise was sent. */
   readonly leaseSentAtMs: number;
+  /** G of that promise. */
+  readonly leaseGuardMs: number;
   /** Last acknowledgement of any kind. */
   readonly heardAtMs: number;
   /** Last acknowledgement with a promise. */
@@ -172,9 +174,11 @@ export type Continuation =
       readonly type: "granted";
       readonly leaseEndMs: number;
       readonly sentAtMs: number;
+      readonly guardMs: number;
       readonly how: AcquireKind | "commit";
     }
   | { readonly type: "forced" }
+  | { readonly type: "paused"; readonly nonce: string }
   | { readonly type: "divergenceSaved" }
   | { readonly type: "followed" }
   | { readonly type: "disarmed" }
@@ -261,6 +265,10 @@ export interface AgentState {
   readonly apiDownSinceMs: number | null;
   readonly nextRenewAtMs: number;
   readonly nextTryAtMs: number;
+  /** Longest D + G that this process has asked for. */
+  readonly longestMs: number;
+  /** The group was to be started here, and the runner has not said yet that it is. */
+  readonly starting: boolean;
   readonly lastRefusal: Refusal | null;
   readonly order: Order | null;
   readonly incoming: Incoming | null;
@@ -321,6 +329,8 @@ export type AgentEvent =
   | { readonly type: "fence"; readonly cap: FenceCap; readonly stopBoundMs: number }
   | { readonly type: "api"; readonly up: boolean }
   | { readonly type: "command"; readonly command: Command }
+  /** What was to be started runs, as far as it can be waited for. */
+  | { readonly type: "started" }
   /** Switchover at the source: pods and volume attachments are gone. */
   | { readonly type: "quiesced"; readonly opId: string }
   /** Switchover at the source: the final delta is taken. */

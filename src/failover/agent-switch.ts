@@ -26,6 +26,7 @@ export function preflight(d: Pick<Draft, "s" | "now">): string[] {
   const { peer, timing } = { peer: s.peer, timing: s.policy.timing };
   const found: string[] = [];
   if (s.phase.type !== "Active") found.push(`${s.config.site} is ${s.phase.type}, not Active`);
+  if (s.starting) found.push(`${s.config.site} is still starting it`);
   if (isLeaseFree(s)) found.push("the group runs without a lease, since witness or peer were not reached");
   else if (disarmClaim(s, "witness") !== "no") found.push("guards have not all confirmed the lease yet");
   if (!heardWithin(s, "witness", echoMaxMs(timing.leaseMs), now)) found.push("the witness is not reached");
@@ -199,9 +200,12 @@ export function sealRule(d: Draft): void {
 }
 
 export function afterSeal(d: Draft, opId: string): void {
+  const { phase } = d.s;
   d.stop("sealed for the switchover");
   d.phase({ type: "Sealed", opId, untilMs: d.now + d.s.policy.timing.switchTimeoutMs });
   d.notice("Sealed", "stopped for good under this epoch; the target catches up");
+  // Called off while the seal was being written.
+  if (phase.type === "Quiescing" && d.now >= phase.untilMs) unsealRequest(d, opId);
   resendSwitch(d);
 }
 
@@ -260,7 +264,7 @@ export function committed(d: Draft, message: Commit): void {
   if (message.cert.epoch.generation < s.witnessGeneration || message.cert.holder !== s.config.site) return;
   const sent = s.witness.sent.find(([seq]) => seq === message.seq);
   if (sent === undefined) return;
-  accept(d, message.cert, sent[1], message.leaseMs, "commit");
+  accept(d, message, sent[1], "commit");
 }
 
 function dropIncoming(d: Draft): void {
@@ -294,9 +298,12 @@ export function switchTimeouts(d: Draft): void {
   const { phase, order } = d.s;
   if (phase.type === "Quiescing" && d.now >= phase.untilMs) callOff(d, phase, "it took too long");
   if (phase.type === "Sealed" && d.now >= phase.untilMs && d.s.aborting === "") unsealRequest(d, phase.opId);
-  if (order !== null && d.now >= order.untilMs) {
+  // Forced, once it is on disk, is carried out: until that is known nothing else can be said.
+  if (order !== null && d.now >= order.untilMs && d.s.pending?.next.type !== "forced") {
+    const isSealed = phase.type === "Sealed" || d.s.record.incoming !== null;
     const reason = d.s.lastRefusal?.reason ?? "no answer";
-    d.outcome(order.nonce, false, "Timeout", `given up: ${reason}`);
+    const message = isSealed ? "waited for no longer: it is sealed, and may still go through" : `given up: ${reason}`;
+    d.outcome(order.nonce, false, "Timeout", message);
     d.set({ order: null });
   }
 }

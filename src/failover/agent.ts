@@ -10,7 +10,7 @@ import {
   lapseRule,
   wanted,
 } from "./agent-acquire.ts";
-import { afterForce, commanded, forceRule } from "./agent-commands.ts";
+import { afterForce, afterPause, commanded, forceRule } from "./agent-commands.ts";
 import { Draft, holdsCert, isLeaseFree, isRunning, leaseEndMs, restPhase } from "./agent-draft.ts";
 import { guardPolled, guardsAllDown, guardsHeldOn, guardsHoldFree, unguardedRule } from "./agent-guards.ts";
 import { released, sendRelease, setEnding, stepReleased } from "./agent-release.ts";
@@ -45,6 +45,7 @@ import type {
 const silentGrantor: Grantor = {
   leaseEndMs: 0,
   leaseSentAtMs: 0,
+  leaseGuardMs: 0,
   heardAtMs: -Infinity,
   promisedAtMs: -Infinity,
   stamp: null,
@@ -94,6 +95,8 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number, 
     apiDownSinceMs: null,
     nextRenewAtMs: now,
     nextTryAtMs: now,
+    longestMs: 0,
+    starting: false,
     lastRefusal: null,
     order: null,
     incoming: null,
@@ -171,6 +174,9 @@ function handle(d: Draft, event: AgentEvent): boolean {
     case "command":
       commanded(d, event.command);
       return true;
+    case "started":
+      d.set({ starting: false });
+      return false;
     case "quiesced":
       quiesced(d, event.opId);
       return true;
@@ -340,10 +346,13 @@ function continueWith(d: Draft, next: Continuation): void {
       d.set({ incoming: null });
       return;
     case "granted":
-      afterGrant(d, next.leaseEndMs, next.sentAtMs, next.how);
+      afterGrant(d, next);
       return;
     case "forced":
       afterForce(d);
+      return;
+    case "paused":
+      afterPause(d, next.nonce);
       return;
     case "followed":
       afterFollow(d);
@@ -373,6 +382,9 @@ function persistFailed(d: Draft, event: Extract<AgentEvent, { type: "persistFail
   d.set({ pending: null, uncertain, retryPersistAtMs: d.now + s.policy.timing.heartbeatMs });
   d.notice("RecordFailed", `the site's record could not be written: ${event.reason}`);
   if (pending.next.type === "divergenceSaved") d.set({ following: null });
+  if (pending.next.type === "paused") {
+    d.outcome(pending.next.nonce, false, "Busy", "this could not be written down; order it again");
+  }
   return true;
 }
 

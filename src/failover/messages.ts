@@ -67,6 +67,8 @@ export interface Renew {
   readonly fenceCap: FenceCap;
   /** Longest time from a lapse to the last process dead, as measured; part of the promise when above G. */
   readonly stopBoundMs: number;
+  /** Longest D + G that this process has asked for or its site has promised: a witness that knows nothing waits for it. */
+  readonly longestMs: number;
   /** Highest generation of the witness heard here: one that is below has lost its memory and starts again above it. */
   readonly generation: number;
   /** The last stamp of the receiver that reached this site; proves that it hears. */

@@ -74,6 +74,11 @@ export function provenEcho(
   return before === null ? echo.timeMs : Math.max(before, echo.timeMs);
 }
 
+/** The highest known incarnation of a site: one below it has been followed, and what it says counts no more. */
+export function knownIncarnation({ heard, record }: WitnessGroup, site: SiteName): number {
+  return Math.max(heard[site]?.incarnation ?? 0, record.veto?.site === site ? record.veto.incarnation : 0);
+}
+
 /** Only the proof of hearing; what the site says of itself comes with its Renews. */
 export function hearEcho(draft: Draft, message: Exclude<WitnessEvent["message"], Renew>): void {
   const last = draft.state.heard[message.site];

@@ -88,7 +88,7 @@ function commonRefusal(state: WitnessGroup, instance: WitnessInstance, message: 
 
 function bootWaitRefusal(state: WitnessGroup, instance: WitnessInstance, now: number): Refusal | null {
   let waitMs = state.record.promiseMsMax;
-  for (const site of state.record.sites) waitMs = Math.max(waitMs, state.heard[site]?.promiseMs ?? 0);
+  for (const site of state.record.sites) waitMs = Math.max(waitMs, state.heard[site]?.longestMs ?? 0);
   const leftMs = instance.bootedAtMs + waitMs - now;
   return leftMs > 0
     ? refusal(
@@ -113,6 +113,11 @@ function decideTakeover(state: WitnessGroup, message: Acquire, now: number, inst
   if (state.heard[holder]?.state === "Adopting") {
     return no(refusal("Veto", `${holder} runs it without a gate; if it is off, use force-fenced`));
   }
+  // A person may have known the asking site to be off, and forced the holder: that is not to be taken from it now.
+  if (wasAway(state, message.site)) {
+    const reason = `${holder} may have been forced while ${message.site} was not heard; if it is off, use force-fenced`;
+    return no(refusal("Veto", reason));
+  }
   const leftMs = state.promiseUntilMs - now;
   if (leftMs > 0)
     return no(refusal("PromiseRuns", `${holder} holds a promise for ${Math.ceil(leftMs)} ms more`, leftMs));
@@ -124,6 +129,12 @@ function decideTakeover(state: WitnessGroup, message: Acquire, now: number, inst
   if (fence !== null) return no(fence);
   const automatic = message.kind === "takeover" ? automaticRefusal(state, message, now, instance) : null;
   return automatic === null ? { refused: null, asked: null, voids } : no(automatic);
+}
+
+/** It has not been heard all the time since the other site was. */
+function wasAway(state: WitnessGroup, site: SiteName): boolean {
+  const [asks, other] = [state.heard[site], state.heard[otherSite(state, site)]];
+  return asks !== undefined && other !== undefined && asks.sinceMs > other.atMs;
 }
 
 function fenceRefusal(heard: Heard | undefined, holder: SiteName, message: Acquire): Refusal | null {

@@ -67,6 +67,10 @@ export interface Heard {
   readonly lagMs: number | null;
   readonly fenceCap: FenceCap;
   readonly promiseMs: number;
+  /** Longest promise that it knows of. */
+  readonly longestMs: number;
+  /** Since when it has been heard without a gap of a lease. */
+  readonly sinceMs: number;
   /** Newest stamp of this instance that this incarnation has proven to have received; null when none. */
   readonly echoMs: number | null;
   /** Any incarnation of the site has done so. */

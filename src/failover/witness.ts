@@ -6,7 +6,7 @@ import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
 import type { Cert, SiteName } from "./epoch.ts";
 import type { Acquire, Refusal, Renew, RenewAck } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
-import { Draft, grantTo, hearEcho, provenEcho, withoutSwitching, withoutSwitchingPatch } from "./witness-draft.ts";
+import { knownIncarnation, Draft, grantTo, hearEcho, provenEcho, withoutSwitching, withoutSwitchingPatch } from "./witness-draft.ts";
 import { decideGrant, hearsOther, recovering, refusal, seesReady } from "./witness-grant.ts";
 import { isOver, release, releasedRefusal, shownCert } from "./witness-release.ts";
 import type {
@@ -94,7 +94,7 @@ export function stepWitness(
   ) {
     return { state, effects: [] };
   }
-  const outdated = last !== undefined && message.incarnation < last.incarnation;
+  const outdated = message.incarnation < knownIncarnation(state, message.site);
   if (message.type === "Renew" && message.generation > instance.generation) {
     draft.effects.push({ type: "regenerate", above: message.generation });
   }
@@ -136,13 +136,17 @@ function learn(draft: Draft, cert: Cert | null, from: string): void {
     draft.set({ blocked: reason });
   }
   if (order !== "newer") return;
-  draft.record({ cert, veto: null, released: false, ...withoutSwitchingPatch(state.record) });
+  // What a person has forced runs without a lease, until its holder itself says otherwise.
+  const veto = cert.epoch.forcedBy === "" ? null : { site: cert.holder, incarnation: 0 };
+  draft.record({ cert, veto, released: false, ...withoutSwitchingPatch(state.record) });
   draft.set({ promiseUntilMs: 0, armed: false, asked: null, unclaimed: null });
 }
 
 function hear(draft: Draft, message: Renew): Heard {
   const last = draft.state.heard[message.site];
   const echoMs = provenEcho(draft, message, last?.incarnation === message.incarnation ? last : undefined);
+  // An agent that is older says G without the stop that it has measured.
+  const promiseMs = message.leaseMs + Math.max(message.guardMs, message.stopBoundMs);
   const heard: Heard = {
     atMs: draft.now,
     incarnation: message.incarnation,
@@ -152,7 +156,9 @@ function hear(draft: Draft, message: Renew): Heard {
     ready: message.ready,
     lagMs: message.lagMs,
     fenceCap: message.fenceCap,
-    promiseMs: message.leaseMs + Math.max(message.guardMs, message.stopBoundMs),
+    promiseMs,
+    longestMs: Math.max(promiseMs, message.longestMs),
+    sinceMs: last !== undefined && draft.now - last.atMs <= message.leaseMs ? last.sinceMs : draft.now,
     // A new incarnation has to prove by itself that it hears; that its site was heard in this generation stays true.
     echoMs,
     proven: last?.proven === true || echoMs !== null,
@@ -163,7 +169,7 @@ function hear(draft: Draft, message: Renew): Heard {
 
 function renew(draft: Draft, message: Renew, outdated: boolean): void {
   if (outdated) {
-    const seen = draft.state.heard[message.site]?.incarnation ?? 0;
+    const seen = knownIncarnation(draft.state, message.site);
     const reason = `incarnation ${message.incarnation} of ${message.site} has been followed by ${seen}`;
     draft.reply(message.site, renewAck(draft, message, refusal("OlderIncarnation", reason)));
     return;
@@ -266,7 +272,7 @@ function renewAck(draft: Draft, message: Renew, refused: Refusal | null): RenewA
     hearsOther: hearsOther(state, message.site, now, message.leaseMs),
     seesWitness: true,
     fenceCap: message.fenceCap,
-    incarnationSeen: state.heard[message.site]?.incarnation ?? message.incarnation,
+    incarnationSeen: Math.max(knownIncarnation(state, message.site), message.incarnation),
     op: opState(draft, message.opId),
     stamp: draft.stamp(),
   };

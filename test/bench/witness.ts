@@ -221,6 +221,7 @@ class Site {
       lagMs: 0,
       fenceCap: "guard",
       stopBoundMs: guardMs,
+      longestMs: 0,
       generation: 0,
       echo: known.stamp,
       leaseMs,

@@ -8,6 +8,8 @@ import type { World } from "./world.ts";
 
 /** A write to the API server gives up after this; it may have been done all the same. */
 const WRITE_TIMEOUT_MS = 2000;
+/** What the API server takes to say that what was started is there. */
+const STARTED_MS = 400;
 /** Ends of scale-down, final delta and applying a seal, in the simulated runner. */
 const RECONCILE_MS = 200;
 
@@ -66,6 +68,8 @@ export class AgentHost {
       source: this.site.isSource(g),
       policy: this.site.policy,
     };
+    // Each process keeps to guarded nodes until its protocol says otherwise.
+    this.site.unguardedAllowed[g] = false;
     const step = this.world.reducers.bootAgent(config, record, this.now(), this.site.heldOn(g));
     this.states[g] = step.state;
     this.effects(g, step.effects);
@@ -161,6 +165,9 @@ export class AgentHost {
         site.noteRunning(g, true);
         site.data.start(g, effect.cert);
         this.intents[g] = true;
+        world.after(STARTED_MS, () => {
+          if (process.life === life) this.feed(g, { type: "started" });
+        });
         return;
       case "unquiesce":
         this.intents[g] = true;

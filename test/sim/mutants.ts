@@ -825,6 +825,38 @@ export const mutants: readonly Mutant[] = [
     scenarios: ["hole-slow-stop-unreviewed"],
   },
   {
+    name: "the answer to a slower guard is a copy as before",
+    rule: "timing 3",
+    changes: one("agent-guards.ts", "Math.max(0, guardMs - grantor.leaseGuardMs)", "0"),
+    scenarios: ["hole-slow-first-stop"],
+  },
+  {
+    name: "a standby that was away takes over",
+    rule: "R2: hear the other site",
+    changes: one("witness-grant.ts", "asks.sinceMs > other.atMs", "asks.sinceMs < 0"),
+    scenarios: ["hole-forced-while-away"],
+  },
+  {
+    name: "a forced epoch is learnt like any other",
+    rule: "R6: a veto on every way to Active elsewhere",
+    changes: one("witness.ts", 'cert.epoch.forcedBy === "" ? null', "cert.epoch.counter > 0 ? null").concat(
+      one("agent-acquire.ts", "seen.epoch.forcedBy === s.config.peer", "seen.epoch.counter < 0"),
+    ),
+    scenarios: ["hole-forced-learnt"],
+  },
+  {
+    name: "a new witness waits for what it is asked for now",
+    rule: "a boot waits for the longest promise",
+    changes: one("witness.ts", "Math.max(promiseMs, message.longestMs)", "promiseMs"),
+    scenarios: ["hole-shorter-policy"],
+  },
+  {
+    name: "a veto is not known to be of a later process",
+    rule: "R6: lifted by the holder",
+    changes: one("witness-draft.ts", "record.veto?.site === site ? record.veto.incarnation : 0", "0"),
+    scenarios: ["hole-veto-above"],
+  },
+  {
     name: "the witness commits on what has lain there",
     rule: "R3: a fresh echo",
     changes: lainThere,

@@ -2,6 +2,7 @@
 import type { GuardAnswer, GuardPoll } from "../../src/failover/messages.ts";
 import type { GuardEffect, GuardRecord, GuardState } from "../../src/failover/guard.ts";
 import { Machine, Process } from "./machine.ts";
+import { nodesPerSite } from "./options.ts";
 import type { Site } from "./site.ts";
 import type { World } from "./world.ts";
 
@@ -76,6 +77,13 @@ export class Node {
 
   private now(): number {
     return this.machine.clock.now(this.world.t);
+  }
+
+  /** S of this node. */
+  private get stopMs(): number {
+    const { timing, options } = this.world;
+    if (options.slowNodeMs > 0 && this.index === nodesPerSite - 1) return options.slowNodeMs;
+    return Math.max(timing.stopMs, options.measuredStopMs);
   }
 
   pod(g: number): PodState {
@@ -254,12 +262,11 @@ export class Node {
   }
 
   private kill(g: number): void {
-    const { world } = this;
     const pod = this.pod(g);
     pod.deadmanMs = Math.min(pod.deadmanMs, this.now());
     if (!pod.running) return;
     pod.stopping = true;
-    this.stopWithin(g, world.stopMs);
+    this.stopWithin(g, this.stopMs);
   }
 
   /** The pod's processes are gone after up to this long. */
@@ -323,7 +330,7 @@ export class Node {
     pod.bound = false;
     if (pod.running && !pod.stopping) {
       pod.stopping = true;
-      this.stopWithin(g, this.world.stopMs);
+      this.stopWithin(g, this.stopMs);
     }
   }
 

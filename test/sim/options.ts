@@ -28,6 +28,8 @@ export interface WorldOptions {
   readonly measuredStopMs: number;
   /** The agents know of that only what each guard says; false: they are told of the whole site's as they begin. */
   readonly measuredByGuards: boolean;
+  /** Pods of the last node of each site take this long to die, which nobody has measured; 0 for as long as others. */
+  readonly slowNodeMs: number;
 }
 
 export const defaultOptions: WorldOptions = {
@@ -42,6 +44,7 @@ export const defaultOptions: WorldOptions = {
   maxLagMs: 30_000,
   measuredStopMs: 0,
   measuredByGuards: false,
+  slowNodeMs: 0,
 };
 
 export const nodesPerSite = 3;

@@ -67,7 +67,7 @@ export class World {
 
   /** S: what a pod takes to die, at most. */
   get stopMs(): number {
-    return Math.max(this.timing.stopMs, this.options.measuredStopMs);
+    return Math.max(this.timing.stopMs, this.options.measuredStopMs, this.options.slowNodeMs);
   }
 
   /** τ + P + S as the guards have measured it and the agents are told; 0 where they have not. */

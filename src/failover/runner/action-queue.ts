@@ -177,7 +177,7 @@ async function perform(actions: GroupActions, goal: Goal, signal: AbortSignal): 
   switch (goal.type) {
     case "startRunning":
       await actions.startRunning(goal, options);
-      return undefined;
+      return { type: "started" };
     case "stopRunning":
       await actions.stopRunning(goal, options);
       return undefined;

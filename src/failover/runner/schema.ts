@@ -85,6 +85,7 @@ const renew = z.object({
   paused: z.boolean().default(false),
   fenceCap,
   stopBoundMs: time,
+  longestMs: time.default(0),
   generation: count,
   echo: maybeStamp,
   ...promise,

@@ -87,6 +87,7 @@ class Voice {
       paused: false,
       fenceCap: "guard",
       stopBoundMs: 0,
+      longestMs: 0,
       generation: 0,
       echo: this.ack?.stamp ?? null,
       leaseMs: 5000,
