@@ -7,6 +7,7 @@ import type { Command } from "../failover/agent-state.ts";
 import { formatEpoch } from "../failover/epoch.ts";
 import type { CommandOutcome } from "../failover/runner/actions.ts";
 import { GroupRecords } from "../failover/runner/records.ts";
+import type { FailoverSnapshot } from "../failover/runner/snapshot.ts";
 import type { Journal } from "../journal/journal.ts";
 import { isLedgerRecord } from "../merge/ledger.ts";
 import { compareEpochs } from "../objects/epoch.ts";
@@ -155,9 +156,9 @@ export class GroupRuntime {
     return this.#rooms.specs.object;
   }
 
-  /** Epoch of whoever holds the group, as far as this site knows; undefined before the first grant. */
-  get epoch(): string | undefined {
-    return this.#rooms.protocol.snapshot()?.epoch;
+  /** The protocol's part here; undefined before the first spec, and in a group that has ended. */
+  get failover(): FailoverSnapshot | undefined {
+    return this.#rooms.protocol.snapshot();
   }
 
   /** What became of the latest orders. */

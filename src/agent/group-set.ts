@@ -427,11 +427,15 @@ export class GroupSet {
     if (entry === undefined || entry.timer !== undefined || this.#signal.aborted) return;
     entry.timer = setTimeout(() => {
       entry.timer = undefined;
-      entry.desk.settle();
-      entry.status.write({ signal: this.#signal }).catch((error: unknown) => {
+      this.#tell(entry).catch((error: unknown) => {
         // Its journal may just have been closed.
         this.#parts.log.warn({ group: name, error: safeError(error) }, "the group's status could not be made");
       });
     }, statusDelayMs);
+  }
+
+  async #tell({ desk, status }: Entry): Promise<void> {
+    desk.settle();
+    await status.write({ signal: this.#signal });
   }
 }

@@ -38,7 +38,7 @@ export class OrderDesk {
     const { runtime, site, nowMs } = this.#options;
     const request = parseMove(verb, text);
     const { to } = request;
-    const present = runtime.epoch;
+    const present = runtime.failover?.epoch;
     if (present === undefined) {
       throw new LifeboatError("FailoverRefused", "the group was never granted to a site; there is nothing to move");
     }

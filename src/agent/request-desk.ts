@@ -16,6 +16,7 @@ import { safeError } from "../telemetry/log.ts";
 import { OrderDesk, type SteeringVerb } from "./order-desk.ts";
 import type { GroupRuntime } from "./group-runtime.ts";
 import type { KeptObject } from "./kept.ts";
+import { answerLost } from "./lost-order.ts";
 import type { AgentParts } from "./parts.ts";
 import { acceptRewind } from "./rewind.ts";
 import type { LastRequest } from "./status.ts";
@@ -114,6 +115,23 @@ export class RequestDesk {
   /** To be called when the protocol may have answered. */
   settle(): void {
     this.#orders.settle();
+    this.#settleLost();
+  }
+
+  /**
+   * A request that is still said to be worked on, by another process than this one: what this one takes is in its
+   * `lastRequest` from that moment on, whatever is read back.
+   */
+  #settleLost(): void {
+    const { status, runtime } = this.#options;
+    const stored = parseStoredStatus(runtime.object?.["status"]).lastRequest;
+    if (status.lastRequest !== undefined || stored?.outcome !== "Running") return;
+    const { failover } = runtime;
+    // What came of a move only the protocol knows; in a group that has ended there is none.
+    if (failover === undefined && !runtime.orphaned) return;
+    const { id = "", verb = "request" } = stored;
+    const answer = answerLost({ group: runtime.name, id, verb }, failover);
+    if (answer !== undefined) this.#answer({ id, verb, ...answer });
   }
 
   async #serve(text: string): Promise<void> {

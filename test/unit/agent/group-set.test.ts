@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout } from "node:timers/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { mkdirSync } from "node:fs";
@@ -19,6 +19,8 @@ import { ServedGroups } from "../../../src/agent/served-groups.ts";
 import { WatchPool } from "../../../src/capture/pool.ts";
 import { systemClock } from "../../../src/clock.ts";
 import { agentConfigSchema } from "../../../src/config/agent.ts";
+import { requestAnnotation } from "../../../src/config/requests.ts";
+import { parseStoredStatus } from "../../../src/config/stored.ts";
 import { emptyRecord } from "../../../src/failover/agent-state.ts";
 import type { Cert } from "../../../src/failover/epoch.ts";
 import type { GroupLinks } from "../../../src/failover/runner/links.ts";
@@ -339,4 +341,87 @@ test.each([
   await vi.waitFor(() => expect(set.runtimes[0]?.object).toBeDefined(), waitMs);
   expect(origins()).toEqual(["none"]);
   expect(set.kept).toEqual([]);
+});
+
+/** The agent ends, as a crash leaves it, and another process begins. */
+async function restart(): Promise<void> {
+  stopping.abort(new Error("the agent ends"));
+  await following?.catch(() => undefined);
+  await set.close();
+  stopping = new AbortController();
+  set = new GroupSet(parts(), stopping.signal);
+  await start();
+}
+
+const lastRequest = () => parseStoredStatus(server.get("shop")?.["status"]).lastRequest;
+const answered = async () =>
+  vi.waitUntil(() => {
+    const last = lastRequest();
+    return last?.outcome === "Running" ? undefined : last;
+  }, waitMs);
+
+/** The site is the standby of a group that west holds; `status` is what it last said of it. */
+async function asStandby(status?: Record<string, unknown>): Promise<void> {
+  await new GroupRecords(records, "shop").write({ ...emptyRecord, incarnation: 1, cert: { ...cert, holder: "west" } });
+  const object = JSON.stringify(shop());
+  const journal = Journal.open({ path: journalPath(root, "shop"), group: "shop" });
+  await receive(journal, { key, hash: hashOf(object, "[]"), object, managers: "[]" });
+  await writeOrigin(journal, "copy");
+  journal.close();
+  server.put({ ...shop(status), metadata: { name: "shop", uid: "1", annotations: { [marks.mirror]: "west" } } });
+}
+
+test.each(["east@7.1", "east"])(
+  "an order that is lost with the agent's process is answered by the next one: %s",
+  async (text) => {
+    await asStandby();
+    await start();
+    await vi.waitFor(() => expect(set.runtimes[0]?.failover?.holder).toBe("west"), waitMs);
+    server.annotate("shop", { [marks.failover]: text });
+    await vi.waitFor(() => expect(lastRequest()?.outcome).toBe("Running"), waitMs);
+    await vi.waitFor(
+      () => expect(server.get("shop")?.metadata.annotations).not.toHaveProperty([marks.failover]),
+      waitMs,
+    );
+    // While a process works on it, what is read back changes nothing.
+    const read = lastRequest();
+    server.put(server.get("shop") ?? shop());
+    await setTimeout(1000);
+    expect(set.runtimes[0]?.failover?.order).toContain(`failover ${text}`);
+    expect(lastRequest()).toEqual(read);
+
+    using told = vi.spyOn(EventWriter.prototype, "note");
+    await restart();
+    const answer = await answered();
+    expect(answer).toMatchObject({ id: text, verb: "failover", outcome: "Refused" });
+    expect(answer.message).toMatch(
+      /may have been carried out or not.*`lifeboat status shop`.*east@EPOCH \[Interrupted\]$/,
+    );
+    expect(told).toHaveBeenCalledWith(expect.objectContaining({ type: "Warning", reason: "RequestRefused" }));
+    expect(set.runtimes[0]?.failover?.order).toBeUndefined();
+  },
+);
+
+const running = (verb: string, id: string) => ({
+  lastRequest: { id, verb, outcome: "Running", message: "", at: "then" },
+});
+
+test("an order whose process is gone is said to be done where the group came to the site that it named", async () => {
+  await asStandby(running("switchover", "west@7.0"));
+  await start();
+  expect(await answered()).toMatchObject({ outcome: "Done", message: "west holds the group under epoch 7.1" });
+});
+
+test("a request that still stands is taken again, not answered as lost", async () => {
+  const request = { id: "1", verb: "preflight" };
+  await asStandby(running(request.verb, request.id));
+  server.annotate("shop", { [requestAnnotation]: JSON.stringify(request) });
+  using told = vi.spyOn(EventWriter.prototype, "note");
+  await start();
+  await vi.waitFor(
+    () => expect(server.get("shop")?.metadata.annotations).not.toHaveProperty([requestAnnotation]),
+    waitMs,
+  );
+  expect(told).not.toHaveBeenCalledWith(expect.objectContaining({ message: expect.stringContaining("Interrupted") }));
+  expect(await answered()).toMatchObject({ id: "1" });
 });

@@ -1,4 +1,8 @@
-/** A real HTTP server that answers as an API server does for the objects of groups, and knows nothing else. */
+/**
+ * A real HTTP server that answers as an API server does for the objects of groups, whose status and annotations can be
+ * patched, and knows nothing else.
+ */
+import { text } from "node:stream/consumers";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -29,7 +33,7 @@ export class GroupsServer {
 
   static async start(): Promise<GroupsServer> {
     let answerer: GroupsServer | undefined;
-    const server = createServer((request, response) => answerer?.answer(request, response));
+    const server = createServer((request, response) => void answerer?.answer(request, response));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const folder = await mkdtemp(join(tmpdir(), "lifeboat-groups-"));
     const client = await clientOf(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, folder);
@@ -62,7 +66,30 @@ export class GroupsServer {
     for (const watcher of this.#watchers) watcher.write(`${JSON.stringify({ type, object })}\n`);
   }
 
-  answer(request: IncomingMessage, response: ServerResponse): void {
+  /** As it is stored. */
+  get(name: string): KubeObject | undefined {
+    return this.#objects.get(name);
+  }
+
+  annotate(name: string, changes: Readonly<Record<string, string | null>>): void {
+    const object = this.#objects.get(name);
+    if (object === undefined) throw new Error(`no group ${name}`);
+    const all = Object.entries({ ...object.metadata.annotations, ...changes });
+    const annotations = Object.fromEntries(all.filter((entry): entry is [string, string] => entry[1] !== null));
+    this.put({ ...object, metadata: { ...object.metadata, annotations } });
+  }
+
+  /** As an agent patches: its status as a whole, or annotations. */
+  async #patch(name: string, request: IncomingMessage): Promise<KubeObject | undefined> {
+    const body = JSON.parse(await text(request)) as unknown;
+    const object = this.#objects.get(name);
+    if (object === undefined) return undefined;
+    if (Array.isArray(body)) this.put({ ...object, status: (body[0] as { value: unknown }).value });
+    else this.annotate(name, (body as { metadata: { annotations: Record<string, null> } }).metadata.annotations);
+    return this.#objects.get(name);
+  }
+
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url ?? "", "http://server");
     if (pathname === groupsPath && searchParams.has("watch")) {
       response.writeHead(200, { "content-type": "application/json" });
@@ -73,7 +100,10 @@ export class GroupsServer {
       response.write(`${JSON.stringify({ type: "BOOKMARK", object })}\n`);
       return;
     }
-    const found = pathname.endsWith(`/${definition.metadata.name}`) ? definition : undefined;
+    const isPatch = /^application\/(merge|json)-patch/.test(request.headers["content-type"] ?? "");
+    const [name = ""] = pathname.slice(groupsPath.length + 1).split("/");
+    const patched = isPatch && pathname.startsWith(groupsPath) ? await this.#patch(name, request) : undefined;
+    const found = pathname.endsWith(`/${definition.metadata.name}`) ? definition : patched;
     response.writeHead(found === undefined ? 404 : 200, { "content-type": "application/json" });
     response.end(JSON.stringify(found ?? { kind: "Status", status: "Failure", code: 404, reason: "NotFound" }));
   }
