@@ -1,6 +1,6 @@
 import { Pulse } from "../abort.ts";
 import { peerOf, type ProtectionGroup } from "../config/group.ts";
-import type { Command } from "../failover/agent-state.ts";
+import type { AgentState, Command } from "../failover/agent-state.ts";
 import { formatEpoch, type Cert } from "../failover/epoch.ts";
 import type { GuardAnswer, GuardPoll } from "../failover/messages.ts";
 import type { CommandOutcome, GroupActions } from "../failover/runner/actions.ts";
@@ -35,10 +35,11 @@ export interface ProtocolOptions {
 }
 
 /**
- * A state file that was set back needs one new beginning, above what others have heard. Whoever is followed again after
- * that is one of two agents of the site that take the group from each other: it stands by, and the other one leads.
+ * A state file that was set back needs a new beginning above what others have heard, and two tell of that: the witness
+ * and the peer, who may have heard different ones. Whoever is followed a third time is one of two agents of the site that
+ * take the group from each other: it stands by, and the other one leads.
  */
-const depositionsMax = 2;
+const depositionsMax = 3;
 
 /** The epoch under which a group is served before its first grant: below every other. */
 const adoptingEpoch = "0.0";
@@ -79,7 +80,7 @@ export class GroupProtocol {
         if (runner.state.phase.type === "Adopting") await onAdopting();
         await runner.run(inner).catch(async (error: unknown) => {
           inner.signal.throwIfAborted();
-          await this.#deposed(runner, inner.signal);
+          await this.#failed(runner, inner.signal);
           throw error;
         });
       }
@@ -98,14 +99,16 @@ export class GroupProtocol {
     });
   }
 
-  /** Waits for ever where another agent of this site leads. */
-  async #deposed({ state }: FailoverRunner, signal: AbortSignal): Promise<void> {
-    if (state.deposedBy <= state.record.incarnation) return;
+  /** Resolves when the group's part is to begin anew; never where another agent of this site leads. */
+  async #failed({ state }: FailoverRunner, signal: AbortSignal): Promise<void> {
+    const isDeposed = state.deposedBy > state.record.incarnation;
     const { onDeposed } = this.#options.parts;
-    if (onDeposed !== undefined) {
+    if (isDeposed && onDeposed !== undefined) {
       onDeposed(state.deposedBy);
       await new Pulse().wait({ signal });
     }
+    this.#interrupt(state);
+    if (!isDeposed) return;
     this.#followedBy = Math.max(this.#followedBy, state.deposedBy);
     if (++this.#depositions < depositionsMax) return;
     this.#options.log.error(
@@ -113,6 +116,17 @@ export class GroupProtocol {
       "another agent of this site leads the group; this one stands by until it is started again. Stop one of them",
     );
     await new Pulse().wait({ signal });
+  }
+
+  /** A person's order does not outlive the runner that it was given to. */
+  #interrupt({ order, pending }: AgentState): void {
+    const { name, actions } = this.#options;
+    const message =
+      "this agent had to begin anew before the order had an answer: it may have been carried out or not; " +
+      `\`lifeboat status ${name}\` shows what holds`;
+    const outcome = { ok: false, code: "Interrupted", message };
+    if (order !== null) actions.outcome({ nonce: order.nonce, ...outcome });
+    if (pending?.next.type === "paused") actions.outcome({ nonce: pending.next.nonce, ...outcome });
   }
 
   /** A restart in the middle of a disaster must not make a good standby one that knows nothing of itself. */
