@@ -144,6 +144,24 @@ it("a switchover that waits for a pod says so, and is called off: the group runs
   await expectHeldAtWest();
 });
 
+it("a switchover whose agent is lost before its seal is answered by the next process: it is not going on", async () => {
+  await untilFit("east", "west");
+  const pod = await slowPod();
+  try {
+    const moving = scene.lifeboat("east", "switchover", group, "--to", "west", "--wait");
+    await scene.untilStatus("waiting", "east", group, ({ reason }) => reason?.includes("everything") ?? false);
+    await scene.pair.restartAgent("east", { signal: "SIGKILL" });
+    const moved = await moving;
+    expect(moved).toMatchObject({ code: 4, err: "" });
+    expect(moved.out).toMatch(/refused: .*`lifeboat status shop` shows.*\[Interrupted\]/);
+    await scene.until("two ready pods", "east", web, hasReadyPods);
+  } finally {
+    await pod.letGo();
+  }
+  await expectActive("east");
+  await expectHeldAtWest();
+});
+
 it("a sealed switchover that the other site does not take up is called off by the witness", async () => {
   await untilFit("east", "west");
   const { epoch } = await scene.status("east", group);
