@@ -6,7 +6,15 @@ import { compareCert, formatCert, isNewer, sameCert } from "./epoch.ts";
 import type { Cert, SiteName } from "./epoch.ts";
 import type { Acquire, Refusal, Renew, RenewAck } from "./messages.ts";
 import { echoMaxMs } from "./timing.ts";
-import { knownIncarnation, Draft, grantTo, hearEcho, provenEcho, withoutSwitching, withoutSwitchingPatch } from "./witness-draft.ts";
+import {
+  knownIncarnation,
+  Draft,
+  grantTo,
+  hearEcho,
+  provenEcho,
+  withoutSwitching,
+  withoutSwitchingPatch,
+} from "./witness-draft.ts";
 import { decideGrant, hearsOther, recovering, refusal, seesReady } from "./witness-grant.ts";
 import { isOver, release, releasedRefusal, shownCert } from "./witness-release.ts";
 import type {
