@@ -54,8 +54,8 @@ const forgetSeal = [
   "if (seal !== null && seal.cert === null)",
 ] as const;
 const runBeforeRecord = [
-  `  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, how });`,
-  `  d.set({ record: { ...d.s.record, ...patch } });\n  afterGrant(d, leaseEnd, sentAtMs, how);`,
+  `  d.persist(patch, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, guardMs, how });`,
+  `  d.set({ record: { ...d.s.record, ...patch } });\n  afterGrant(d, { type: "granted", leaseEndMs: leaseEnd, sentAtMs, guardMs, how });`,
 ] as const;
 const promiseSealed = [
   "if (s.record.incoming !== null && sameCert(s.record.incoming.cert, renew.cert)) {",
@@ -73,8 +73,8 @@ export const mutants: readonly Mutant[] = [
     changes: one("timing.ts", "const promiseMs = leaseMs + guardMs;", "const promiseMs = leaseMs;").concat(
       one(
         "witness.ts",
-        "promiseMs: message.leaseMs + Math.max(message.guardMs, message.stopBoundMs)",
-        "promiseMs: message.leaseMs",
+        "const promiseMs = message.leaseMs + Math.max(message.guardMs, message.stopBoundMs)",
+        "const promiseMs = message.leaseMs",
       ),
       one(
         "agent-renew.ts",
@@ -286,7 +286,7 @@ export const mutants: readonly Mutant[] = [
     rule: "R4 with timing 1",
     changes: [
       ...one("agent-acquire.ts", ...lateGrant),
-      ...one("agent-acquire.ts", "accept(d, grant.cert, sent[1], ", "accept(d, grant.cert, d.now, "),
+      ...one("agent-acquire.ts", "accept(d, grant, sent[1], ", "accept(d, grant, d.now, "),
     ],
     scenarios: ["hole-grant-after-next"],
   },
@@ -821,7 +821,16 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a guard's longer stop counts only once the site has counted it",
     rule: "timing 3",
-    changes: one("agent-draft.ts", "(guards[node]?.stopMs ?? 0)", "0"),
+    changes: one("agent-draft.ts", "guards[node]?.stopMs ?? 0", "0"),
+    scenarios: ["hole-slow-stop-unreviewed"],
+    equivalent: "the copy that such a guard is given ends earlier by as much; see the pair",
+  },
+  {
+    name: "pair: a guard's longer stop counts only once the site has counted it, and its copy is as before",
+    rule: "timing 3",
+    changes: one("agent-draft.ts", "guards[node]?.stopMs ?? 0", "0").concat(
+      one("agent-guards.ts", "Math.max(0, guardMs - grantor.leaseGuardMs)", "0"),
+    ),
     scenarios: ["hole-slow-stop-unreviewed"],
   },
   {
