@@ -1,6 +1,8 @@
 import type { AdmissionGates } from "../admission/gates.ts";
 import type { GroupSpec } from "../config/group.ts";
 import { formatEpoch, type Cert } from "../failover/epoch.ts";
+import type { DurableRecords } from "../failover/runner/records.ts";
+import { safeError, type Log } from "../telemetry/log.ts";
 
 export interface GroupGateOptions {
   readonly name: string;
@@ -10,17 +12,25 @@ export interface GroupGateOptions {
   readonly covered: () => { readonly spec: GroupSpec; readonly namespaces: readonly string[] } | undefined;
   /** Of whoever holds the group, as far as this site knows. */
   readonly cert: () => Cert | null;
+  readonly records: DurableRecords;
+  readonly log: Log;
+}
+
+/** Durable record of whether the group's pods may be placed where no guard works. */
+function recordOf(name: string): string {
+  return `gates/unguarded/${name}`;
 }
 
 /** The gate of one group at this site: whether the site's own API server lets it be started. */
 export class GroupGate {
   readonly #options: GroupGateOptions;
-  /** Pods may be where a guard works, and nowhere else: until the protocol says otherwise, in each process anew. */
-  #guardedOnly = true;
+  /** Pods may be where a guard works, and nowhere else: until the protocol says otherwise, also to an earlier process. */
+  #guardedOnly: boolean;
   #guarded: readonly string[] = [];
 
   constructor(options: GroupGateOptions) {
     this.#options = options;
+    this.#guardedOnly = options.records.getState(recordOf(options.name)) !== true;
   }
 
   /** What keeps the gate from being in force; undefined where nothing does. */
@@ -43,8 +53,13 @@ export class GroupGate {
 
   /** Whether the group's pods may be placed where no guard works. */
   allowUnguarded(allowed: boolean): void {
+    if (this.#guardedOnly === !allowed) return;
     this.#guardedOnly = !allowed;
     this.#place();
+    const { records, name, log } = this.#options;
+    records.putState(recordOf(name), allowed).catch((error: unknown) => {
+      log.warn({ error: safeError(error) }, "where the group's pods may be placed could not be noted");
+    });
   }
 
   #place(): void {

@@ -71,7 +71,7 @@ export interface GroupRooms extends HostedRooms {
 
 /** Makes what works for a group, each told of the others that it needs. Nothing is begun before its first spec. */
 export function openRooms(options: RoomsOptions): GroupRooms {
-  const { name, parts, journal } = options;
+  const { parts, journal } = options;
   const { clock, random, pool, config, gates } = parts;
   const common = { ...options, clock, random, pool, site: config.site };
   const taken = () => claims.taken;
@@ -130,7 +130,14 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const late = new LateObjects({ ...common, find: finderAt(parts) });
   const onRestored = (message: string) => happenings.notice({ code: "ObjectRestored", message });
   const shown = new ShownObject({ ...common, specs, onRestored });
-  const gate = new GroupGate({ name, site: config.site, gates, covered, cert: () => protocol.cert() });
+  const gate = new GroupGate({
+    ...common,
+    site: config.site,
+    gates,
+    covered,
+    cert: () => protocol.cert(),
+    records: parts.records,
+  });
   const hosted = { ...common, applier, specs, happenings, serving, pulling, holding, late, shown, gate };
   const host = new SiteHost(hosted);
   const protocol: GroupProtocol = new GroupProtocol({

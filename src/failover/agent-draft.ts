@@ -28,7 +28,8 @@ export class Draft {
 
   emit(effect: AgentEffect): void {
     if (effect.type === "startRunning" || effect.type === "stopRunning") {
-      this.set({ asked: true, starting: effect.type === "startRunning" });
+      const untilMs = effect.type === "startRunning" ? this.now + this.s.policy.timing.switchTimeoutMs : 0;
+      this.set({ asked: true, startingUntilMs: untilMs });
     }
     this.effects.push(effect);
   }

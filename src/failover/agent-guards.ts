@@ -195,12 +195,12 @@ export function guardsAllDown(d: Draft): boolean {
 }
 
 /**
- * Unguarded nodes may be used only after the witness has taken note that guards are not what stops this group, and no
- * longer as soon as guards are to be relied upon again.
+ * Unguarded nodes may be used only after the witness has taken note that guards are not what stops this group, or where
+ * no takeover counts on anything; and no longer as soon as guards are to be relied upon again.
  */
 export function unguardedRule(d: Draft): void {
   const { s } = d;
-  const allowed = s.fence.cap !== "guard" && (!holdsCert(s) || s.witness.fenceCap !== "guard");
+  const allowed = s.fence.cap !== "guard" && (!holdsCert(s) || isLeaseFree(s) || s.witness.fenceCap !== "guard");
   if (allowed === s.unguardedAllowed) return;
   d.set({ unguardedAllowed: allowed });
   d.emit({ type: "allowUnguarded", allowed });

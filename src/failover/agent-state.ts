@@ -267,8 +267,11 @@ export interface AgentState {
   readonly nextTryAtMs: number;
   /** Longest D + G that this process has asked for. */
   readonly longestMs: number;
-  /** The group was to be started here, and the runner has not said yet that it is. */
-  readonly starting: boolean;
+  /**
+   * The group was to be started here, and the runner has not said yet that it is: a switchover waits for that, until then
+   * at most, since what cannot be brought up is tried for ever.
+   */
+  readonly startingUntilMs: number;
   readonly lastRefusal: Refusal | null;
   readonly order: Order | null;
   readonly incoming: Incoming | null;

@@ -26,7 +26,7 @@ export function preflight(d: Pick<Draft, "s" | "now">): string[] {
   const { peer, timing } = { peer: s.peer, timing: s.policy.timing };
   const found: string[] = [];
   if (s.phase.type !== "Active") found.push(`${s.config.site} is ${s.phase.type}, not Active`);
-  if (s.starting) found.push(`${s.config.site} is still starting it`);
+  if (now < s.startingUntilMs) found.push(`${s.config.site} is still starting it`);
   if (isLeaseFree(s)) found.push("the group runs without a lease, since witness or peer were not reached");
   else if (disarmClaim(s, "witness") !== "no") found.push("guards have not all confirmed the lease yet");
   if (!heardWithin(s, "witness", echoMaxMs(timing.leaseMs), now)) found.push("the witness is not reached");
@@ -301,7 +301,8 @@ export function switchTimeouts(d: Draft): void {
   // Forced, once it is on disk, is carried out: until that is known nothing else can be said.
   if (order !== null && d.now >= order.untilMs && d.s.pending?.next.type !== "forced") {
     const isSealed = phase.type === "Sealed" || d.s.record.incoming !== null;
-    const reason = d.s.lastRefusal?.reason ?? "no answer";
+    const unwritten = "the site's record could not be written, and may be on disk all the same";
+    const reason = order.verb === "force-fenced" ? unwritten : (d.s.lastRefusal?.reason ?? "no answer");
     const message = isSealed ? "waited for no longer: it is sealed, and may still go through" : `given up: ${reason}`;
     d.outcome(order.nonce, false, "Timeout", message);
     d.set({ order: null });

@@ -96,7 +96,7 @@ export function bootAgent(config: AgentConfig, record: SiteRecord, now: number, 
     nextRenewAtMs: now,
     nextTryAtMs: now,
     longestMs: 0,
-    starting: false,
+    startingUntilMs: 0,
     lastRefusal: null,
     order: null,
     incoming: null,
@@ -175,7 +175,7 @@ function handle(d: Draft, event: AgentEvent): boolean {
       commanded(d, event.command);
       return true;
     case "started":
-      d.set({ starting: false });
+      d.set({ startingUntilMs: 0 });
       return false;
     case "quiesced":
       quiesced(d, event.opId);

@@ -131,10 +131,13 @@ function decideTakeover(state: WitnessGroup, message: Acquire, now: number, inst
   return automatic === null ? { refused: null, asked: null, voids } : no(automatic);
 }
 
-/** It has not been heard all the time since the other site was. */
-function wasAway(state: WitnessGroup, site: SiteName): boolean {
+/**
+ * It has not been heard all the time since the other site was: by what that one has shown to have received, since what
+ * it has sent may have lain here for as long as this process stood still.
+ */
+export function wasAway(state: WitnessGroup, site: SiteName): boolean {
   const [asks, other] = [state.heard[site], state.heard[otherSite(state, site)]];
-  return asks !== undefined && other !== undefined && asks.sinceMs > other.atMs;
+  return asks !== undefined && other !== undefined && asks.sinceMs >= (other.echoMs ?? -Infinity);
 }
 
 function fenceRefusal(heard: Heard | undefined, holder: SiteName, message: Acquire): Refusal | null {

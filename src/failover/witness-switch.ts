@@ -4,7 +4,7 @@ import type { Abort, CaughtUp, Refusal, Release, SwitchPrepare } from "./message
 import { grantTo, hearEcho, withoutSwitchingPatch } from "./witness-draft.ts";
 import type { Draft } from "./witness-draft.ts";
 import { isFreshEcho } from "./timing.ts";
-import { recovering, refusal, seesReady } from "./witness-grant.ts";
+import { recovering, refusal, seesReady, wasAway } from "./witness-grant.ts";
 
 export function switchRefused(draft: Draft, message: SwitchPrepare | CaughtUp | Release, refused: Refusal): void {
   const opId = message.type === "Release" ? "" : message.opId;
@@ -70,6 +70,11 @@ export function caughtUp(draft: Draft, message: CaughtUp, outdated: boolean): vo
   const first = record.switching?.opId === opId && record.switching.to === site && sameCert(message.cert, record.cert);
   if (!again && !first) {
     switchRefused(draft, message, refusal("Voided", `switchover ${opId} has been called off`));
+    return;
+  }
+  if (first && wasAway(state, site)) {
+    const reason = `${record.switching?.from} may have been forced while ${site} was not heard`;
+    switchRefused(draft, message, refusal("Veto", reason));
     return;
   }
   if (first) {

@@ -163,6 +163,7 @@ test("what is down when its group ends is brought back, and tried until it can b
     gates: new AdmissionGates(common),
     covered: () => undefined,
     cert: () => null,
+    records: bench.journal,
   });
   const rooms: Partial<HostedRooms> = { name, journal: bench.journal, applier: bench.applier, holding, gate, log };
   const host = new SiteHost({ ...rooms, parts: { clock } } as HostedRooms);

@@ -68,8 +68,6 @@ export class AgentHost {
       source: this.site.isSource(g),
       policy: this.site.policy,
     };
-    // Each process keeps to guarded nodes until its protocol says otherwise.
-    this.site.unguardedAllowed[g] = false;
     const step = this.world.reducers.bootAgent(config, record, this.now(), this.site.heldOn(g));
     this.states[g] = step.state;
     this.effects(g, step.effects);

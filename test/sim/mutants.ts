@@ -842,8 +842,26 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a standby that was away takes over",
     rule: "R2: hear the other site",
-    changes: one("witness-grant.ts", "asks.sinceMs > other.atMs", "asks.sinceMs < 0"),
+    changes: one("witness-grant.ts", "asks.sinceMs >= (other.echoMs ?? -Infinity)", "asks.sinceMs < 0"),
     scenarios: ["hole-forced-while-away"],
+  },
+  {
+    name: "a target that was away is committed",
+    rule: "R2: hear the other site",
+    changes: one("witness-switch.ts", "first && wasAway(state, site)", "first && draft.now < 0"),
+    scenarios: ["hole-forced-sealed"],
+  },
+  {
+    name: "what lay at the witness is heard when it is read",
+    rule: "R2: hear the other site",
+    changes: one("witness-grant.ts", "asks.sinceMs >= (other.echoMs ?? -Infinity)", "asks.sinceMs > other.atMs"),
+    scenarios: ["hole-heard-late"],
+  },
+  {
+    name: "a forced site waits for the witness's word on where its pods may be",
+    rule: "L1: what a person has forced runs",
+    changes: one("agent-guards.ts", "(!holdsCert(s) || isLeaseFree(s) ||", "(!holdsCert(s) ||"),
+    scenarios: ["case-forced-without-guards"],
   },
   {
     name: "a forced epoch is learnt like any other",
