@@ -275,9 +275,7 @@ function hold(
   const untilMs = mode === "free" ? 0 : state.mode === "leased" ? Math.max(end, state.untilMs) : end;
   if (state.mode === "fenced") effects.push({ type: "openGate" });
   effects.push({ type: "traffic", forMs: mode === "free" ? state.timing.leaseMs : untilMs - now });
-  // Let go of while it was dying: it takes at least so long.
-  const stopMs = state.killedAtMs === null ? state.stopMs : Math.max(state.stopMs ?? 0, now - state.killedAtMs);
-  return { ...state, mode, untilMs, reason: "", stopMs, killedAtMs: null };
+  return { ...state, mode, untilMs, reason: "", killedAtMs: null };
 }
 
 function fence(state: GuardState, reason: string, now: number, effects: GuardEffect[]): GuardState {

@@ -385,7 +385,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "unguarded nodes before the witness knows",
     rule: "coverage",
-    changes: one("agent-guards.ts", `(!holdsCert(s) || s.witness.fenceCap !== "guard")`, "true"),
+    changes: one("agent-guards.ts", `(!holdsCert(s) || isLeaseFree(s) || s.witness.fenceCap !== "guard")`, "true"),
     scenarios: ["hole-unguarded-node-unheard", "hole-pod-on-new-node"],
   },
   {
