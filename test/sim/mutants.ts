@@ -39,6 +39,7 @@ const one = (file: string, find: string, put: string): Change[] => [{ file, find
 
 /** Texts that a mutant and its pair share. */
 const lainThere = one("witness-switch.ts", "draft.now, leaseMs)", "draft.now, Infinity)");
+const awayTarget = one("witness-switch.ts", "first && wasAway(state, site)", "first && draft.now < 0");
 const placedAnywhere = one("agent-guards.ts", ' && (report.mode !== "open" || report.known)', "");
 const needNotHear = ["state.record.sites.some((site)", "state.record.sites.every((site)"] as const;
 const promiseInFlight = [
@@ -685,9 +686,9 @@ export const mutants: readonly Mutant[] = [
     equivalent: "what the target has said of that seal is not fresh when its promise is in force; see the pair",
   },
   {
-    name: "pair: a target promises under the epoch of a seal that it has, and what has lain at the witness counts",
+    name: "pair: a target promises under the epoch of a seal that it has, and what has lain at the witness counts, also of one that was away",
     rule: "R4 with R3",
-    changes: [...one("agent-renew.ts", ...promiseSealed), ...lainThere],
+    changes: [...one("agent-renew.ts", ...promiseSealed), ...lainThere, ...awayTarget],
     scenarios: ["hole-restored-after-seal"],
   },
   {
@@ -848,7 +849,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a target that was away is committed",
     rule: "R2: hear the other site",
-    changes: one("witness-switch.ts", "first && wasAway(state, site)", "first && draft.now < 0"),
+    changes: awayTarget,
     scenarios: ["hole-forced-sealed"],
   },
   {
