@@ -75,6 +75,8 @@ async function settled(active: string, standby: string): Promise<void> {
   // A status may still be the word of a process that was killed since.
   const now = async () => ((await pair.metrics(active)).value("lifeboat_armed", { group }) === 1 ? true : undefined);
   await waitFor(`${active} armed by its agent's own word`, now, options);
+  // A standby that has just come back takes over from what the witness hears after it: the holder's next heartbeats.
+  await sleep(3 * timing.heartbeatMs);
   await beats(active);
 }
 
