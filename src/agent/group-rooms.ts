@@ -132,7 +132,6 @@ export function openRooms(options: RoomsOptions): GroupRooms {
   const shown = new ShownObject({ ...common, specs, onRestored });
   const gate = new GroupGate({
     ...common,
-    site: config.site,
     gates,
     covered,
     cert: () => protocol.cert(),

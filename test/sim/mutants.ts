@@ -40,6 +40,8 @@ const one = (file: string, find: string, put: string): Change[] => [{ file, find
 /** Texts that a mutant and its pair share. */
 const lainThere = one("witness-switch.ts", "draft.now, leaseMs)", "draft.now, Infinity)");
 const awayTarget = one("witness-switch.ts", "first && wasAway(state, site)", "first && draft.now < 0");
+const uncountedStop = one("agent-draft.ts", "guards[node]?.stopMs ?? 0", "0");
+const sameCopy = one("agent-guards.ts", "Math.max(0, guardMs - grantor.leaseGuardMs)", "0");
 const placedAnywhere = one("agent-guards.ts", ' && (report.mode !== "open" || report.known)', "");
 const needNotHear = ["state.record.sites.some((site)", "state.record.sites.every((site)"] as const;
 const promiseInFlight = [
@@ -822,22 +824,20 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a guard's longer stop counts only once the site has counted it",
     rule: "timing 3",
-    changes: one("agent-draft.ts", "guards[node]?.stopMs ?? 0", "0"),
+    changes: uncountedStop,
     scenarios: ["hole-slow-stop-unreviewed"],
     equivalent: "the copy that such a guard is given ends earlier by as much; see the pair",
   },
   {
     name: "pair: a guard's longer stop counts only once the site has counted it, and its copy is as before",
     rule: "timing 3",
-    changes: one("agent-draft.ts", "guards[node]?.stopMs ?? 0", "0").concat(
-      one("agent-guards.ts", "Math.max(0, guardMs - grantor.leaseGuardMs)", "0"),
-    ),
+    changes: [...uncountedStop, ...sameCopy],
     scenarios: ["hole-slow-stop-unreviewed"],
   },
   {
     name: "the answer to a slower guard is a copy as before",
     rule: "timing 3",
-    changes: one("agent-guards.ts", "Math.max(0, guardMs - grantor.leaseGuardMs)", "0"),
+    changes: sameCopy,
     scenarios: ["hole-slow-first-stop"],
   },
   {
